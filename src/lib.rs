@@ -1,0 +1,3 @@
+//! pillarbox: a durable mail spool.
+
+pub mod mail;
