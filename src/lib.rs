@@ -1,3 +1,5 @@
 //! pillarbox: a durable mail spool.
 
+pub mod fs;
 pub mod mail;
+pub mod spool;

@@ -1,0 +1,274 @@
+//! The real disk: the only file of the project that changes one.
+//!
+//! The six directories are held open, and every call names a file relative to one of them, so that nobody who
+//! moves or links a directory can lead a call elsewhere.
+
+use std::ffi::{CStr, OsStr};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
+
+use super::{Dir, File, FileId, Fs, Kind, Stat, SyncSite, Writer};
+
+/// A spool on a real disk.
+#[derive(Debug)]
+pub struct RealFs {
+    root: PathBuf,
+    /// By [`Dir`] as index. `pickup/` can be opened anew, the others stay as they are.
+    dirs: [RwLock<OwnedFd>; 6],
+}
+
+struct RealFile(OwnedFd);
+
+impl RealFs {
+    /// Opens the directories of the spool at `root`.
+    ///
+    /// # Errors
+    ///
+    /// The path that could not be opened, and why.
+    pub fn open(root: &Path) -> Result<RealFs, (PathBuf, io::Error)> {
+        ignore_lease_breaks();
+        let open = |dir: Dir| {
+            let path = root.join(dir.name());
+            open_dir(&path).map(RwLock::new).map_err(|e| (path, e))
+        };
+        Ok(RealFs {
+            root: root.to_owned(),
+            dirs: [
+                open(Dir::Pickup)?,
+                open(Dir::Pending)?,
+                open(Dir::Sending)?,
+                open(Dir::Failed)?,
+                open(Dir::Sent)?,
+                open(Dir::Meta)?,
+            ],
+        })
+    }
+
+    fn with<T>(&self, dir: Dir, call: impl FnOnce(&OwnedFd) -> rustix::io::Result<T>) -> io::Result<T> {
+        let fd = self.dirs[dir as usize].read().unwrap_or_else(PoisonError::into_inner);
+        call(&fd).map_err(io::Error::from)
+    }
+
+    fn with_two<T>(
+        &self,
+        from: Dir,
+        to: Dir,
+        call: impl FnOnce(&OwnedFd, &OwnedFd) -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        self.with(from, |from_fd| {
+            // One read lock at a time on the same directory: a waiting writer would block the second.
+            if from == to {
+                return call(from_fd, from_fd);
+            }
+            call(from_fd, &self.dirs[to as usize].read().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+}
+
+impl Fs for RealFs {
+    fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr, u64)) -> io::Result<()> {
+        // A descriptor of its own: the position in a directory belongs to the open file, and calls overlap.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = self.with(dir, |fd| rustix::fs::openat(fd, c".", flags, Mode::empty()))?;
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name: &CStr = entry.file_name();
+            if name != c"." && name != c".." {
+                visit(OsStr::from_bytes(name.to_bytes()), entry.ino());
+            }
+        }
+        Ok(())
+    }
+
+    fn stat(&self, dir: Dir, name: &OsStr) -> io::Result<Stat> {
+        self.with(dir, |fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)).map(stat_of)
+    }
+
+    fn open(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = self.with(dir, |fd| rustix::fs::openat(fd, name, flags, Mode::empty()))?;
+        Ok(Box::new(RealFile(fd)))
+    }
+
+    fn create(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // In pickup/ a producer has to be able to read what is left for it.
+        let mode = if dir == Dir::Pickup { Mode::from_raw_mode(0o644) } else { Mode::RUSR | Mode::WUSR };
+        let fd = self.with(dir, |fd| rustix::fs::openat(fd, name, flags, mode))?;
+        Ok(Box::new(RealFile(fd)))
+    }
+
+    fn rename(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
+        self.with_two(from, to, |from_fd, to_fd| {
+            match rustix::fs::renameat_with(from_fd, old, to_fd, new, RenameFlags::NOREPLACE) {
+                // A filesystem that cannot refuse to replace. New names carry a fresh queue id, so that a look
+                // before the call is enough; nobody else writes behind pickup/.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                    match rustix::fs::statat(to_fd, new, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(_) => Err(rustix::io::Errno::EXIST),
+                        Err(rustix::io::Errno::NOENT) => rustix::fs::renameat(from_fd, old, to_fd, new),
+                        Err(error) => Err(error),
+                    }
+                }
+                other => other,
+            }
+        })
+    }
+
+    fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()> {
+        self.with(dir, |fd| rustix::fs::renameat(fd, old, fd, new))
+    }
+
+    fn unlink(&self, dir: Dir, name: &OsStr) -> io::Result<()> {
+        self.with(dir, |fd| rustix::fs::unlinkat(fd, name, AtFlags::empty()))
+    }
+
+    fn sync_dir(&self, dir: Dir, _site: SyncSite) -> io::Result<()> {
+        self.with(dir, |fd| rustix::fs::fsync(fd))
+    }
+
+    fn refresh(&self, dir: Dir) -> io::Result<bool> {
+        let path = self.root.join(dir.name());
+        let now = rustix::fs::stat(&path)?;
+        let held = self.with(dir, |fd| rustix::fs::fstat(fd))?;
+        if (now.st_dev, now.st_ino) == (held.st_dev, held.st_ino) {
+            return Ok(false);
+        }
+        let fresh = open_dir(&path)?;
+        *self.dirs[dir as usize].write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(true)
+    }
+}
+
+impl File for RealFile {
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(stat_of(rustix::fs::fstat(&self.0)?))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::pread(&self.0, &mut *buffer, offset))?)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match rustix::io::retry_on_intr(|| rustix::io::write(&self.0, rest))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => rest = &rest[written..],
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self, _site: SyncSite) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
+    }
+
+    fn shut_out_writers(&self) -> Writer {
+        // .NET holds a shared flock for as long as it writes; an exclusive one can be had only when it is done.
+        let flocked = rustix::fs::flock(&self.0, FlockOperation::NonBlockingLockExclusive);
+        if flocked == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Writer::Present;
+        }
+        // SAFETY: F_SETLEASE takes an integer and touches no memory; the descriptor is open.
+        let leased =
+            unsafe { libc::fcntl(self.0.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::c_int::from(F_RDLCK)) };
+        match leased {
+            0 => Writer::None,
+            _ if io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN) => Writer::Present,
+            // EACCES: another user's file and no CAP_LEASE. EINVAL: this filesystem has no leases.
+            _ => Writer::Unknown,
+        }
+    }
+}
+
+/// A writer that wants a file under our lease waits; the kernel tells the holder by SIGIO, whose default is to
+/// end the process. The lease is given back within milliseconds anyway.
+fn ignore_lease_breaks() {
+    // SAFETY: SIG_IGN installs no handler; the call only changes this process's disposition of SIGIO.
+    unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+    }
+}
+
+const F_RDLCK: libc::c_short = libc::F_RDLCK as libc::c_short;
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn stat_of(stat: rustix::fs::Stat) -> Stat {
+    Stat {
+        id: FileId { device: stat.st_dev, inode: stat.st_ino },
+        kind: match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        },
+        #[expect(clippy::useless_conversion, reason = "u32 on some architectures")]
+        links: u64::from(stat.st_nlink),
+        size: stat.st_size as u64,
+        modified: (stat.st_mtime, stat.st_mtime_nsec as u32),
+        changed: (stat.st_ctime, stat.st_ctime_nsec as u32),
+        mode: stat.st_mode & 0o7777,
+        owner: stat.st_uid,
+    }
+}
+
+/// Opens the lock file, making it if it is not there; its text stays.
+pub(super) fn open_lock(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Makes the directories of a spool at `root` where they are missing. What is there is left as it is.
+///
+/// Returns the directories that were made. `pickup/` gets the mode `pickup_mode`, the others 0700.
+///
+/// # Errors
+///
+/// The path that could not be made, and why.
+pub fn make_spool(root: &Path, pickup_mode: u32) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let mut made = Vec::new();
+    if !root.is_dir() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(root).map_err(|e| (root.to_owned(), e))?;
+        made.push(root.to_owned());
+    }
+    for dir in Dir::ALL {
+        let path = root.join(dir.name());
+        let mode = if dir == Dir::Pickup { pickup_mode } else { 0o700 };
+        match fs::DirBuilder::new().mode(mode).create(&path) {
+            Ok(()) => {
+                // The umask may have taken bits away, and mkdir(2) ignores the set-group-id bit.
+                let permissions = fs::Permissions::from_mode(mode);
+                fs::set_permissions(&path, permissions).map_err(|e| (path.clone(), e))?;
+                made.push(path);
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(e) => return Err((path, e)),
+        }
+    }
+    // The directories must outlive a power cut, or the first message in them would not.
+    for path in made.iter().filter_map(|path| path.parent()).chain([root]) {
+        open_dir(path).and_then(|fd| Ok(rustix::fs::fsync(fd)?)).map_err(|e| (path.to_owned(), e))?;
+    }
+    Ok(made)
+}

@@ -1,0 +1,189 @@
+//! accept: `pickup/` to `pending/`. From here on the message is ours.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::sync::PoisonError;
+
+use super::line::Waiting;
+use super::name::Name;
+use super::record::Failed;
+use super::sync::{ACCEPT_FILE, ACCEPT_PENDING, ACCEPT_PICKUP};
+use super::{Spool, SpoolError};
+use crate::fs::{Dir, File, Kind, Stat, Writer};
+use crate::mail::UnixTime;
+
+/// A file that the pickup believes to be complete.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Its name in `pickup/`.
+    pub name: OsString,
+    /// It was looked at twice and had not changed, so that it may be taken also where nobody can say whether a
+    /// writer has it open.
+    pub settled: bool,
+}
+
+/// A message that was accepted: it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its name from now on.
+    pub name: Name,
+    /// Octets as dropped.
+    pub size: u64,
+    /// It can never be sent, and lies in `failed/` already: why.
+    pub refused: Option<String>,
+}
+
+/// Looks at the bytes of a message that was accepted, before it comes into line: the failure and its reason in one line,
+/// if it can never be sent.
+pub type Examine<'a> = &'a dyn Fn(&Name, &dyn File) -> Option<(Failed, String)>;
+
+/// Why a file was left where it is. It is asked again at the next look.
+#[derive(Debug)]
+pub enum NotAccepted {
+    /// It is gone, or was replaced while it was taken.
+    Changed,
+    /// Somebody is writing to it.
+    BeingWritten,
+    /// Whether somebody writes cannot be known here; it must settle first.
+    NotSettled,
+    /// It is empty.
+    Empty,
+    /// It has other names, through which it could still be written.
+    Linked(u64),
+    /// It is no regular file.
+    NotAFile(Kind),
+    /// It cannot be opened, synced or moved.
+    Io(io::Error),
+}
+
+/// A file after its rename, before the directories are synced. The open file keeps writers out.
+struct Moved {
+    name: Name,
+    size: u64,
+    file: Box<dyn File>,
+}
+
+impl Spool {
+    /// Accepts `candidates` in this order, with one sync of each directory for all of them.
+    ///
+    /// When it returns, what it says is accepted is durable and in line.
+    ///
+    /// # Errors
+    ///
+    /// If a directory could not be synced: some of the files may be in `pending/`, nobody may be told that they
+    /// are, and the spool is faulted. A file that could not be taken is no error of the group.
+    pub fn accept(
+        &self,
+        candidates: &[Candidate],
+        now: UnixTime,
+        examine: Examine<'_>,
+    ) -> Result<Vec<Result<Accepted, NotAccepted>>, SpoolError> {
+        self.check_sound()?;
+        let moved: Vec<_> = candidates.iter().map(|c| self.take(c, now)).collect();
+        if moved.iter().any(Result::is_ok) {
+            self.sync_dir(Dir::Pending, ACCEPT_PENDING)?;
+            self.sync_dir(Dir::Pickup, ACCEPT_PICKUP)?;
+        }
+        let mut results = Vec::with_capacity(moved.len());
+        for moved in moved {
+            results.push(match moved {
+                Ok(moved) => Ok(self.enter_line(moved, examine)?),
+                Err(why) => Err(why),
+            });
+        }
+        Ok(results)
+    }
+
+    /// It is durable: into line with it, or to `failed/` if it can never be sent.
+    fn enter_line(&self, moved: Moved, examine: Examine<'_>) -> Result<Accepted, SpoolError> {
+        let Moved { name, size, file } = moved;
+        let unsendable = examine(&name, &*file);
+        // Closed only now: until here nobody could open it for writing.
+        drop(file);
+        self.line().insert(Waiting { name: name.clone(), has_record: false }, None);
+        let refused = match unsendable {
+            Some((failed, reason)) => {
+                self.refuse(name.id, failed)?;
+                Some(reason)
+            }
+            None => None,
+        };
+        Ok(Accepted { name, size, refused })
+    }
+
+    /// Steps 1 to 4 of docs/SPOOL.md for one file.
+    fn take(&self, candidate: &Candidate, now: UnixTime) -> Result<Moved, NotAccepted> {
+        let file = self.fs.open(Dir::Pickup, &candidate.name).map_err(|e| self.not_opened(candidate, e))?;
+        let before = file.stat()?;
+        check_kind(&before)?;
+        match file.shut_out_writers() {
+            Writer::Present => return Err(NotAccepted::BeingWritten),
+            Writer::Unknown if !candidate.settled => return Err(NotAccepted::NotSettled),
+            Writer::None | Writer::Unknown => {}
+        }
+        file.sync(ACCEPT_FILE)?;
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).draw(now);
+        let name = Name::new(id, now, &candidate.name);
+        let new = name.to_string();
+        self.fs.rename(Dir::Pickup, &candidate.name, Dir::Pending, OsStr::new(&new))?;
+        let after = self.fs.stat(Dir::Pending, OsStr::new(&new))?;
+        if !is_unchanged(&before, &after) {
+            // The producer replaced it between open and rename: what was moved is not what was synced.
+            self.fs.rename(Dir::Pending, OsStr::new(&new), Dir::Pickup, &candidate.name)?;
+            return Err(NotAccepted::Changed);
+        }
+        Ok(Moved { name, size: before.size, file })
+    }
+
+    /// An error of open that tells less than a look at the name does: a link is refused with ELOOP, a socket
+    /// with ENXIO.
+    fn not_opened(&self, candidate: &Candidate, error: io::Error) -> NotAccepted {
+        match self.fs.stat(Dir::Pickup, &candidate.name) {
+            Ok(stat) if stat.kind != Kind::File => NotAccepted::NotAFile(stat.kind),
+            Ok(_) => NotAccepted::Io(error),
+            Err(_) => error.into(),
+        }
+    }
+}
+
+fn check_kind(stat: &Stat) -> Result<(), NotAccepted> {
+    match stat {
+        Stat { kind: Kind::File, size: 0, .. } => Err(NotAccepted::Empty),
+        Stat { kind: Kind::File, links: 1, .. } => Ok(()),
+        Stat { kind: Kind::File, links, .. } => Err(NotAccepted::Linked(*links)),
+        Stat { kind, .. } => Err(NotAccepted::NotAFile(*kind)),
+    }
+}
+
+/// The rename itself changes `changed`, so only file, size and last write count.
+fn is_unchanged(before: &Stat, after: &Stat) -> bool {
+    let what = |s: &Stat| (s.id, s.kind, s.links, s.size, s.modified);
+    what(before) == what(after)
+}
+
+impl From<io::Error> for NotAccepted {
+    fn from(error: io::Error) -> NotAccepted {
+        match error.kind() {
+            io::ErrorKind::NotFound => NotAccepted::Changed,
+            _ => NotAccepted::Io(error),
+        }
+    }
+}
+
+/// Fits after "not accepted: ".
+impl fmt::Display for NotAccepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAccepted::Changed => f.write_str("it changed while it was taken"),
+            NotAccepted::BeingWritten => f.write_str("a program still has it open for writing"),
+            NotAccepted::NotSettled => f.write_str("it may still be written to"),
+            NotAccepted::Empty => f.write_str("it is empty"),
+            NotAccepted::Linked(links) => write!(f, "it has {links} names (hard links)"),
+            NotAccepted::NotAFile(Kind::Link) => f.write_str("it is a symbolic link"),
+            NotAccepted::NotAFile(Kind::Directory) => f.write_str("it is a directory"),
+            NotAccepted::NotAFile(_) => f.write_str("it is not a regular file"),
+            NotAccepted::Io(error) => write!(f, "{error}"),
+        }
+    }
+}

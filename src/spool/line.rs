@@ -1,0 +1,101 @@
+//! Who is next: the order of the waiting messages, in memory.
+
+use std::collections::BTreeMap;
+
+use super::name::Name;
+use crate::mail::QueueId;
+
+/// The waiting messages: those in line by queue id, and those out of line with the reason.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    in_line: BTreeMap<QueueId, Waiting>,
+    out_of_line: BTreeMap<QueueId, (Waiting, OutOfLine)>,
+    failed: u64,
+}
+
+/// A message that waits.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) name: Name,
+    pub(super) has_record: bool,
+}
+
+/// Why a message is out of line. It holds nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutOfLine {
+    /// It was deferred for too long, and is tried on a schedule of its own; so often since.
+    Aside(u32),
+    /// Its record cannot be read: it is not sent.
+    Unreadable(String),
+    /// The configuration lacks what it needs.
+    Unconfigured(String),
+}
+
+/// How many messages are in which standing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In line.
+    pub in_line: u64,
+    /// Aside, tried on their own schedule.
+    pub aside: u64,
+    /// Held, because a record cannot be read or a setting is missing.
+    pub held: u64,
+    /// In `failed/`.
+    pub failed: u64,
+}
+
+impl Line {
+    pub(super) fn clear(&mut self) {
+        *self = Line::default();
+    }
+
+    pub(super) fn head(&self) -> Option<QueueId> {
+        self.in_line.keys().next().copied()
+    }
+
+    pub(super) fn name(&self, id: QueueId) -> Option<Name> {
+        self.get(id).map(|w| w.name.clone())
+    }
+
+    pub(super) fn get(&self, id: QueueId) -> Option<&Waiting> {
+        self.in_line.get(&id).or_else(|| self.out_of_line.get(&id).map(|(waiting, _)| waiting))
+    }
+
+    pub(super) fn insert(&mut self, waiting: Waiting, out: Option<OutOfLine>) {
+        let id = waiting.name.id;
+        match out {
+            None => drop(self.in_line.insert(id, waiting)),
+            Some(why) => drop(self.out_of_line.insert(id, (waiting, why))),
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: QueueId) {
+        if self.in_line.remove(&id).is_none() {
+            drop(self.out_of_line.remove(&id));
+        }
+    }
+
+    pub(super) fn count_failed(&mut self) {
+        self.failed += 1;
+    }
+
+    pub(super) fn set_unconfigured(&mut self, id: QueueId, why: String) {
+        if let Some(waiting) = self.in_line.remove(&id) {
+            self.insert(waiting, Some(OutOfLine::Unconfigured(why)));
+        }
+    }
+
+    pub(super) fn out_of_line(&self) -> Vec<(QueueId, OutOfLine)> {
+        self.out_of_line.iter().map(|(id, (_, why))| (*id, why.clone())).collect()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let aside = self.out_of_line.values().filter(|(_, why)| matches!(why, OutOfLine::Aside(_))).count();
+        Counts {
+            in_line: self.in_line.len() as u64,
+            aside: aside as u64,
+            held: (self.out_of_line.len() - aside) as u64,
+            failed: self.failed,
+        }
+    }
+}

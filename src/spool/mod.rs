@@ -1,0 +1,150 @@
+//! Floor 3: the state machine over the directories; the only code that renames.
+//!
+//! docs/SPOOL.md is the contract: which file lies where in which state, the steps of each transition, and what
+//! recovery makes of a crash between any two of them. Upwards the spool is five transitions and nothing else
+//! that changes anything:
+//!
+//! | transition | from | to |
+//! |---|---|---|
+//! | [`Spool::accept`] | `pickup/` | `pending/` |
+//! | [`Spool::begin`] | `pending/` | `sending/` |
+//! | [`Spool::deliver`] | `sending/` | gone |
+//! | [`Spool::defer`] | `sending/` | `pending/` |
+//! | [`Spool::fail`], [`Spool::refuse`] | `sending/`, `pending/` | `failed/` |
+//!
+//! A transition that returned has reached the disk. One that failed half-way leaves the spool *faulted*: nothing
+//! is known about what the disk holds, so every further transition is refused until [`Spool::recover`] has
+//! run, and nothing is repeated as if it had worked.
+
+mod accept;
+mod line;
+mod name;
+mod record;
+mod recover;
+mod sync;
+mod transition;
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::fs::{Dir, Fs, Lock, SyncSite};
+use crate::mail::{QueueId, QueueIdSource};
+
+pub use accept::{Accepted, Candidate, Examine, NotAccepted};
+pub use line::{Counts, OutOfLine};
+pub use name::Name;
+pub use record::{Failed, Recipient, Record};
+pub use recover::Recovered;
+pub use sync::SYNC_SITES;
+pub use transition::{InFlight, read_record};
+
+/// Proof that nobody else changes the spool while this value lives. Today it is the lock; several nodes
+/// sharing one queue would put theirs here.
+pub trait Lease: Send + Sync + fmt::Debug {}
+
+impl Lease for Lock {}
+
+/// A spool that this process owns.
+pub struct Spool {
+    fs: Arc<dyn Fs>,
+    ids: Mutex<QueueIdSource>,
+    line: Mutex<line::Line>,
+    faulted: AtomicBool,
+    _lease: Box<dyn Lease>,
+}
+
+/// A disk call that failed: what was being done, and the system's word.
+#[derive(Debug)]
+pub struct SpoolError {
+    doing: String,
+    /// The operating system's error.
+    pub error: io::Error,
+}
+
+impl Spool {
+    /// A spool over `fs`, not yet recovered: every transition is refused until [`Spool::recover`] has run.
+    pub fn new(fs: Arc<dyn Fs>, lease: Box<dyn Lease>) -> Spool {
+        Spool {
+            fs,
+            ids: Mutex::new(QueueIdSource::primed(None)),
+            line: Mutex::default(),
+            faulted: AtomicBool::new(true),
+            _lease: lease,
+        }
+    }
+
+    /// The disk, for those who only read.
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
+    }
+
+    /// The message whose turn it is.
+    pub fn head(&self) -> Option<QueueId> {
+        self.line().head()
+    }
+
+    /// What waits out of line, in order of acceptance.
+    pub fn out_of_line(&self) -> Vec<(QueueId, OutOfLine)> {
+        self.line().out_of_line()
+    }
+
+    /// How many messages are in which standing.
+    pub fn counts(&self) -> Counts {
+        self.line().counts()
+    }
+
+    /// The name of a waiting message.
+    pub fn name(&self, id: QueueId) -> Option<Name> {
+        self.line().name(id)
+    }
+
+    /// Takes a message out of line because the configuration lacks what it needs; `why` names the setting.
+    /// Not on disk: it is asked again at the next start.
+    pub fn set_unconfigured(&self, id: QueueId, why: String) {
+        self.line().set_unconfigured(id, why);
+    }
+
+    /// Whether a disk call failed half-way through a transition.
+    pub fn is_faulted(&self) -> bool {
+        self.faulted.load(Ordering::Acquire)
+    }
+
+    fn line(&self) -> MutexGuard<'_, line::Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_sound(&self) -> Result<(), SpoolError> {
+        if self.is_faulted() {
+            let error = io::Error::other("a disk call failed before, and the spool was not recovered since");
+            return Err(SpoolError::new("use the spool".into(), error));
+        }
+        Ok(())
+    }
+
+    /// Marks the spool as faulted and hands the error on.
+    fn fault(&self, error: SpoolError) -> SpoolError {
+        self.faulted.store(true, Ordering::Release);
+        error
+    }
+
+    fn sync_dir(&self, dir: Dir, site: SyncSite) -> Result<(), SpoolError> {
+        let doing = || format!("sync {}/", dir.name());
+        self.fs.sync_dir(dir, site).map_err(|e| self.fault(SpoolError::new(doing(), e)))
+    }
+}
+
+impl SpoolError {
+    fn new(doing: String, error: io::Error) -> SpoolError {
+        SpoolError { doing, error }
+    }
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}: {}", self.doing, self.error)
+    }
+}
+
+impl std::error::Error for SpoolError {}

@@ -1,0 +1,240 @@
+//! recover: from whatever a crash left to one of the states of docs/SPOOL.md.
+//!
+//! It finishes before anything is accepted or sent, may be interrupted at any point and run again, and also
+//! mends a spool that was faulted while the process went on.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::line::{OutOfLine, Waiting};
+use super::name::{Name, record_id};
+use super::record::Record;
+use super::sync::{RECORD_META, RECOVER_FAILED, RECOVER_PENDING, RECOVER_PICKUP, RECOVER_SENDING};
+use super::{Spool, SpoolError};
+use crate::fs::{Dir, FileId};
+use crate::mail::QueueId;
+
+/// What recovery found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Messages that were in flight and wait again. The smarthost may already have one of them.
+    pub in_flight: Vec<Name>,
+    /// Failures that had been decided and were carried out now.
+    pub rolled_forward: Vec<Name>,
+    /// Names in `pickup/` of files that had been accepted, and were taken away.
+    pub already_accepted: Vec<OsString>,
+    /// Files in `pending/`, `sending/` or `failed/` whose name is not one of ours; left as they are.
+    pub strangers: Vec<(Dir, OsString)>,
+    /// Messages whose record cannot be read, with the reason; they are held.
+    pub unreadable: Vec<(QueueId, String)>,
+}
+
+/// What the directories hold, by queue id, with the inode of each file.
+#[derive(Default)]
+struct Found {
+    pending: BTreeMap<QueueId, (Name, u64)>,
+    sending: BTreeMap<QueueId, (Name, u64)>,
+    failed: BTreeMap<QueueId, (Name, u64)>,
+    records: BTreeSet<QueueId>,
+    temporary: Vec<OsString>,
+    strangers: Vec<(Dir, OsString)>,
+}
+
+impl Spool {
+    /// Mends the spool and fills the line. Everything that was in flight waits again, in its old place.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed. The spool stays faulted, and recovery can be run again.
+    pub fn recover(&self) -> Result<Recovered, SpoolError> {
+        self.faulted.store(true, Ordering::Release);
+        self.line().clear();
+        let mut recovered = Recovered::default();
+        let mut found = self.look()?;
+        self.sync_what_was_left(!found.sending.is_empty())?;
+        recovered.strangers = std::mem::take(&mut found.strangers);
+        self.remove_garbage(&mut found)?;
+        let records = self.read_records(&found, &mut recovered);
+        self.drop_second_names(&mut found)?;
+        self.carry_out_decided_failures(&mut found, &records, &mut recovered)?;
+        for (id, (name, inode)) in std::mem::take(&mut found.sending) {
+            self.return_to_pending(&name)?;
+            recovered.in_flight.push(name.clone());
+            found.pending.insert(id, (name, inode));
+        }
+        self.drop_accepted_from_pickup(&found, &mut recovered)?;
+        self.fill_line(found, records, &recovered);
+        self.faulted.store(false, Ordering::Release);
+        Ok(recovered)
+    }
+
+    fn look(&self) -> Result<Found, SpoolError> {
+        let mut found = Found::default();
+        found.pending = self.look_at(Dir::Pending, &mut found.strangers)?;
+        found.sending = self.look_at(Dir::Sending, &mut found.strangers)?;
+        found.failed = self.look_at(Dir::Failed, &mut found.strangers)?;
+        self.list(Dir::Meta, &mut |name, _| match record_id(name) {
+            Some(id) => drop(found.records.insert(id)),
+            None if name.as_encoded_bytes().ends_with(b".tmp") => found.temporary.push(name.to_owned()),
+            None => {}
+        })?;
+        Ok(found)
+    }
+
+    fn look_at(
+        &self,
+        dir: Dir,
+        strangers: &mut Vec<(Dir, OsString)>,
+    ) -> Result<BTreeMap<QueueId, (Name, u64)>, SpoolError> {
+        let mut names = BTreeMap::new();
+        self.list(dir, &mut |file, inode| match Name::parse(file) {
+            Some(name) => drop(names.insert(name.id, (name, inode))),
+            None if dir == Dir::Failed && file.as_encoded_bytes().ends_with(b".txt") => {}
+            None => strangers.push((dir, file.to_owned())),
+        })?;
+        Ok(names)
+    }
+
+    fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr, u64)) -> Result<(), SpoolError> {
+        self.fs.list(dir, visit).map_err(|e| SpoolError::new(format!("list {}/", dir.name()), e))
+    }
+
+    /// After a kill what is seen need not be on the disk. A directory that gained a name is synced before the one
+    /// that lost it. Only one move between `pending/` and `sending/` is ever under way, and if it was a begin,
+    /// `sending/` holds it.
+    fn sync_what_was_left(&self, sending_holds_one: bool) -> Result<(), SpoolError> {
+        self.sync_dir(Dir::Failed, RECOVER_FAILED)?;
+        self.sync_dir(Dir::Meta, RECORD_META)?;
+        if sending_holds_one {
+            self.sync_dir(Dir::Sending, RECOVER_SENDING)?;
+            self.sync_dir(Dir::Pending, RECOVER_PENDING)?;
+        } else {
+            self.sync_dir(Dir::Pending, RECOVER_PENDING)?;
+            self.sync_dir(Dir::Sending, RECOVER_SENDING)?;
+        }
+        self.sync_dir(Dir::Pickup, RECOVER_PICKUP)
+    }
+
+    fn remove_garbage(&self, found: &mut Found) -> Result<(), SpoolError> {
+        for name in std::mem::take(&mut found.temporary) {
+            self.take_away_os(Dir::Meta, &name)?;
+        }
+        let has_message = |id: &QueueId| {
+            found.pending.contains_key(id) || found.sending.contains_key(id) || found.failed.contains_key(id)
+        };
+        let (kept, garbage): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut found.records).into_iter().partition(has_message);
+        for id in garbage {
+            self.take_away(Dir::Meta, &super::name::record_name(id))?;
+        }
+        found.records = kept;
+        Ok(())
+    }
+
+    fn read_records(&self, found: &Found, recovered: &mut Recovered) -> BTreeMap<QueueId, Record> {
+        let mut records = BTreeMap::new();
+        // The records of what has failed are read when somebody asks for them.
+        let waiting = |id: &&QueueId| found.pending.contains_key(id) || found.sending.contains_key(id);
+        for id in found.records.iter().filter(waiting) {
+            match self.read_record(*id) {
+                Ok(record) => drop(records.insert(*id, record)),
+                Err(why) => recovered.unreadable.push((*id, why)),
+            }
+        }
+        records
+    }
+
+    /// A name that a rename left behind is taken away; the name in the later state stays.
+    fn drop_second_names(&self, found: &mut Found) -> Result<(), SpoolError> {
+        let (sending, pending, failed) = (&mut found.sending, &mut found.pending, &found.failed);
+        for (from, earlier) in [(Dir::Sending, &mut *sending), (Dir::Pending, &mut *pending)] {
+            for id in earlier.keys().filter(|id| failed.contains_key(id)).copied().collect::<Vec<_>>() {
+                if let Some((name, _)) = earlier.remove(&id) {
+                    self.take_away(from, &name.to_string())?;
+                }
+            }
+        }
+        for id in sending.keys().filter(|id| pending.contains_key(id)).copied().collect::<Vec<_>>() {
+            if let Some((name, _)) = sending.remove(&id) {
+                self.take_away(Dir::Sending, &name.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out_decided_failures(
+        &self,
+        found: &mut Found,
+        records: &BTreeMap<QueueId, Record>,
+        recovered: &mut Recovered,
+    ) -> Result<(), SpoolError> {
+        for (id, record) in records.iter().filter(|(_, record)| record.failed.is_some()) {
+            for (from, names) in [(Dir::Sending, &mut found.sending), (Dir::Pending, &mut found.pending)] {
+                if let Some((name, inode)) = names.remove(id) {
+                    self.roll_failure_forward(from, &name, record)?;
+                    recovered.rolled_forward.push(name.clone());
+                    found.failed.insert(*id, (name, inode));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A file that accept had moved when the power went can still have its old name. It is known by its inode:
+    /// the directory tells that for nothing, and only a match is looked at closely.
+    fn drop_accepted_from_pickup(&self, found: &Found, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        let mut dropped = Vec::new();
+        self.list(Dir::Pickup, &mut |name, inode| dropped.push((name.to_owned(), inode)))?;
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let ours: BTreeMap<u64, (Dir, &Name)> =
+            [(Dir::Pending, &found.pending), (Dir::Failed, &found.failed)]
+                .into_iter()
+                .flat_map(|(dir, names)| names.values().map(move |(name, inode)| (*inode, (dir, name))))
+                .collect();
+        for (name, inode) in dropped {
+            let Some((dir, accepted)) = ours.get(&inode) else { continue };
+            let identity = |dir, name: &OsStr| -> io::Result<FileId> { Ok(self.fs.stat(dir, name)?.id) };
+            let accepted = accepted.to_string();
+            if identity(Dir::Pickup, &name).ok() == identity(*dir, OsStr::new(&accepted)).ok() {
+                self.take_away_os(Dir::Pickup, &name)?;
+                recovered.already_accepted.push(name);
+            }
+        }
+        if recovered.already_accepted.is_empty() {
+            return Ok(());
+        }
+        self.sync_dir(Dir::Pickup, RECOVER_PICKUP)
+    }
+
+    fn take_away_os(&self, dir: Dir, name: &OsStr) -> Result<(), SpoolError> {
+        let doing = || format!("remove {}/{}", dir.name(), name.display());
+        self.fs.unlink(dir, name).map_err(|e| SpoolError::new(doing(), e))
+    }
+
+    fn fill_line(&self, found: Found, records: BTreeMap<QueueId, Record>, recovered: &Recovered) {
+        let last =
+            [&found.pending, &found.failed].into_iter().filter_map(|m| m.keys().next_back().copied()).max();
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.raise_to(last);
+        let unreadable: HashSet<QueueId> = recovered.unreadable.iter().map(|(id, _)| *id).collect();
+        let mut line = self.line();
+        for _ in &found.failed {
+            line.count_failed();
+        }
+        for (id, (name, _)) in found.pending {
+            let out = match records.get(&id) {
+                Some(record) => record.aside.map(OutOfLine::Aside),
+                None if unreadable.contains(&id) => {
+                    Some(OutOfLine::Unreadable("its record cannot be read".into()))
+                }
+                None => None,
+            };
+            line.insert(Waiting { name, has_record: records.contains_key(&id) }, out);
+        }
+    }
+}

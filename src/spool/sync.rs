@@ -1,0 +1,49 @@
+//! Every place in the spool that syncs, with what would be lost without it.
+//!
+//! The numbers are those of docs/SPOOL.md. `tests/crash.rs` lets the model of the disk ignore each in turn and
+//! demands that a promise breaks; a sync that nothing needs has no place here.
+
+use crate::fs::SyncSite;
+
+const fn site(number: u8, why: &'static str) -> SyncSite {
+    SyncSite { number, why }
+}
+
+pub(super) const ACCEPT_FILE: SyncSite = site(1, "an accepted message could be empty or torn");
+pub(super) const ACCEPT_PENDING: SyncSite = site(2, "an accepted message could be in no directory");
+pub(super) const ACCEPT_PICKUP: SyncSite = site(3, "a delivered message could be dropped again");
+pub(super) const BEGIN_SENDING: SyncSite = site(4, "a message in flight could be in no directory");
+pub(super) const BEGIN_PENDING: SyncSite = site(5, "a delivered message could wait again");
+pub(super) const DELIVER_SENDING: SyncSite = site(6, "more than one message could be sent twice");
+pub(super) const RECORD_FILE: SyncSite = site(7, "a record could be torn, and its message held for ever");
+pub(super) const RECORD_META: SyncSite = site(8, "a recipient that was taken could be sent to again");
+pub(super) const DEFER_PENDING: SyncSite = site(9, "a deferred message could be in no directory");
+pub(super) const FAIL_REPORT: SyncSite = site(10, "the reason beside a failed message could be torn");
+pub(super) const FAIL_REPORT_NAME: SyncSite = site(11, "a failed message could lie without its reason");
+pub(super) const FAIL_FAILED: SyncSite = site(12, "a failed message could be in no directory");
+pub(super) const RECOVER_FAILED: SyncSite =
+    site(13, "what failed before a kill could be lost in a power cut");
+pub(super) const RECOVER_SENDING: SyncSite = site(14, "what was begun before a kill could be lost");
+pub(super) const RECOVER_PENDING: SyncSite = site(15, "what was deferred before a kill could be lost");
+pub(super) const RECOVER_PICKUP: SyncSite =
+    site(16, "what was accepted before a kill could be dropped again");
+
+/// All of them.
+pub const SYNC_SITES: [SyncSite; 16] = [
+    ACCEPT_FILE,
+    ACCEPT_PENDING,
+    ACCEPT_PICKUP,
+    BEGIN_SENDING,
+    BEGIN_PENDING,
+    DELIVER_SENDING,
+    RECORD_FILE,
+    RECORD_META,
+    DEFER_PENDING,
+    FAIL_REPORT,
+    FAIL_REPORT_NAME,
+    FAIL_FAILED,
+    RECOVER_FAILED,
+    RECOVER_SENDING,
+    RECOVER_PENDING,
+    RECOVER_PICKUP,
+];

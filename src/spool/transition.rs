@@ -1,0 +1,233 @@
+//! begin, deliver, defer, fail: the way of an accepted message.
+
+use std::ffi::OsStr;
+use std::io;
+
+use super::line::{OutOfLine, Waiting};
+use super::name::{Name, record_name, temporary_record_name};
+use super::record::{Failed, Record};
+use super::sync::{
+    BEGIN_PENDING, BEGIN_SENDING, DEFER_PENDING, DELIVER_SENDING, FAIL_FAILED, FAIL_REPORT, FAIL_REPORT_NAME,
+    RECORD_FILE, RECORD_META,
+};
+use super::{Spool, SpoolError};
+use crate::fs::{Dir, File};
+use crate::mail::QueueId;
+
+/// A message in `sending/`. Exactly one of [`Spool::deliver`], [`Spool::defer`] and [`Spool::fail`] takes it
+/// from there; if none does, recovery returns it to the line.
+#[must_use]
+pub struct InFlight {
+    name: Name,
+    record: Option<Record>,
+    file: Box<dyn File>,
+}
+
+impl InFlight {
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What is known of earlier attempts.
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// Its bytes.
+    pub fn file(&self) -> &dyn File {
+        &*self.file
+    }
+}
+
+impl Spool {
+    /// begin: `pending/` to `sending/`. When it returns, the move is durable and the message may be sent.
+    ///
+    /// `None` if the message is not there any more (an operator took the file away); it is no longer waiting.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed. The message is still waiting unless the spool is faulted.
+    pub fn begin(&self, id: QueueId) -> Result<Option<InFlight>, SpoolError> {
+        self.check_sound()?;
+        let Some(waiting) = self.line().get(id).cloned() else { return Ok(None) };
+        let text = waiting.name.to_string();
+        let file_name = OsStr::new(&text);
+        let doing = || format!("move {text} to sending/");
+        let file = match self.fs.open(Dir::Pending, file_name) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.line().remove(id);
+                return Ok(None);
+            }
+            Err(e) => return Err(SpoolError::new(format!("open {text}"), e)),
+        };
+        let record = match waiting.has_record.then(|| self.read_record(id)) {
+            None => None,
+            Some(Ok(record)) => Some(record),
+            Some(Err(why)) => {
+                let mut line = self.line();
+                line.remove(id);
+                line.insert(waiting, Some(OutOfLine::Unreadable(why)));
+                return Ok(None);
+            }
+        };
+        self.fs
+            .rename(Dir::Pending, file_name, Dir::Sending, file_name)
+            .map_err(|e| SpoolError::new(doing(), e))?;
+        self.line().remove(id);
+        self.sync_dir(Dir::Sending, BEGIN_SENDING)?;
+        self.sync_dir(Dir::Pending, BEGIN_PENDING)?;
+        Ok(Some(InFlight { name: waiting.name, record, file }))
+    }
+
+    /// deliver: lets the message go. Only after 2yz to the final dot for every recipient that was left.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed. The spool is faulted: the message may be sent once more after recovery.
+    pub fn deliver(&self, in_flight: InFlight) -> Result<(), SpoolError> {
+        self.check_sound()?;
+        self.take_away(Dir::Sending, &in_flight.name.to_string())?;
+        self.sync_dir(Dir::Sending, DELIVER_SENDING)?;
+        match in_flight.record {
+            Some(_) => self.take_away(Dir::Meta, &record_name(in_flight.name.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// defer: back to the line, or aside of it if the record says so. `learned` is the record with what this
+    /// attempt taught; `None` if it taught nothing, as when the connection was lost.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed. The spool is faulted.
+    pub fn defer(&self, in_flight: InFlight, learned: Option<Record>) -> Result<(), SpoolError> {
+        self.check_sound()?;
+        let name = in_flight.name;
+        if let Some(record) = &learned {
+            self.write_record(name.id, record)?;
+        }
+        let record = learned.or(in_flight.record);
+        self.return_to_pending(&name)?;
+        let aside = record.as_ref().and_then(|r| r.aside).map(OutOfLine::Aside);
+        self.line().insert(Waiting { name, has_record: record.is_some() }, aside);
+        Ok(())
+    }
+
+    /// fail: gives the message up. `record` says why in its `failed`, which is also the report.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed. The spool is faulted; recovery rolls the failure forward if it was decided.
+    pub fn fail(&self, in_flight: InFlight, record: &Record) -> Result<(), SpoolError> {
+        self.check_sound()?;
+        self.write_record(in_flight.name.id, record)?;
+        self.roll_failure_forward(Dir::Sending, &in_flight.name, record)
+    }
+
+    /// fail, for a message that waits and that no server has to be asked about: its bytes can never be sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`Spool::fail`].
+    pub fn refuse(&self, id: QueueId, failed: Failed) -> Result<(), SpoolError> {
+        self.check_sound()?;
+        let Some(waiting) = self.line().get(id).cloned() else { return Ok(()) };
+        let mut record = Record::empty();
+        record.failed = Some(failed);
+        self.write_record(id, &record)?;
+        self.line().remove(id);
+        self.roll_failure_forward(Dir::Pending, &waiting.name, &record)
+    }
+
+    pub(super) fn return_to_pending(&self, name: &Name) -> Result<(), SpoolError> {
+        let text = name.to_string();
+        let renamed = self.fs.rename(Dir::Sending, OsStr::new(&text), Dir::Pending, OsStr::new(&text));
+        renamed.map_err(|e| self.fault(SpoolError::new(format!("move {text} to pending/"), e)))?;
+        self.sync_dir(Dir::Pending, DEFER_PENDING)
+    }
+
+    /// The rest of fail once the failure is on record. The report may be there already, whole or torn.
+    pub(super) fn roll_failure_forward(
+        &self,
+        from: Dir,
+        name: &Name,
+        record: &Record,
+    ) -> Result<(), SpoolError> {
+        let report = record.failed.as_ref().map_or("", |failed| failed.report.as_str());
+        self.take_away(Dir::Failed, &name.report())?;
+        self.write_new(Dir::Failed, &name.report(), report.as_bytes(), FAIL_REPORT)?;
+        self.sync_dir(Dir::Failed, FAIL_REPORT_NAME)?;
+        let text = name.to_string();
+        let renamed = self.fs.rename(from, OsStr::new(&text), Dir::Failed, OsStr::new(&text));
+        renamed.map_err(|e| self.fault(SpoolError::new(format!("move {text} to failed/"), e)))?;
+        self.sync_dir(Dir::Failed, FAIL_FAILED)?;
+        self.line().count_failed();
+        Ok(())
+    }
+
+    fn write_record(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
+        let (temporary, text) = (temporary_record_name(id), record_name(id));
+        let doing = || format!("write {text}");
+        let json = record.to_json().map_err(|e| self.fault(SpoolError::new(doing(), io::Error::other(e))))?;
+        self.write_new(Dir::Meta, &temporary, &json, RECORD_FILE)?;
+        let replaced = self.fs.replace(Dir::Meta, OsStr::new(&temporary), OsStr::new(&text));
+        replaced.map_err(|e| self.fault(SpoolError::new(doing(), e)))?;
+        self.sync_dir(Dir::Meta, RECORD_META)
+    }
+
+    fn write_new(
+        &self,
+        dir: Dir,
+        name: &str,
+        bytes: &[u8],
+        site: crate::fs::SyncSite,
+    ) -> Result<(), SpoolError> {
+        let write = || {
+            let mut file = self.fs.create(dir, OsStr::new(name))?;
+            file.append(bytes)?;
+            file.sync(site)
+        };
+        write().map_err(|e| self.fault(SpoolError::new(format!("write {}/{name}", dir.name()), e)))
+    }
+
+    /// Unlinks; that it is not there is as good.
+    pub(super) fn take_away(&self, dir: Dir, name: &str) -> Result<(), SpoolError> {
+        match self.fs.unlink(dir, OsStr::new(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(self.fault(SpoolError::new(format!("remove {}/{name}", dir.name()), e)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn read_record(&self, id: QueueId) -> Result<Record, String> {
+        read_record(&*self.fs, id)
+    }
+}
+
+/// Longest record that is read, octets: ten thousand recipients with a long reply each.
+const RECORD_MAX: usize = 32 << 20;
+
+/// Reads the record of a message.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub fn read_record(fs: &dyn crate::fs::Fs, id: QueueId) -> Result<Record, String> {
+    let read = || {
+        let file = fs.open(Dir::Meta, OsStr::new(&record_name(id)))?;
+        let mut bytes = Vec::new();
+        let mut block = vec![0; 16 * 1024];
+        while bytes.len() < RECORD_MAX {
+            match file.read_at(&mut block, bytes.len() as u64)? {
+                0 => break,
+                read => bytes.extend_from_slice(&block[..read]),
+            }
+        }
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|e: io::Error| e.to_string())?;
+    Record::from_json(&bytes)
+}

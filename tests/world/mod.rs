@@ -1,0 +1,378 @@
+//! A spool on the model of a disk, with a smarthost and producers, and the record of what each was told.
+
+pub mod scenario;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use pillarbox::fs::Dir;
+use pillarbox::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
+use pillarbox::spool::{Candidate, Failed, InFlight, Lease, Name, Recipient, Record, Spool};
+
+use crate::model::Disk;
+
+/// Every message goes to these two.
+const RECIPIENTS: [&str; 2] = ["a@example.com", "b@example.com"];
+const REPORT: &str = "this message was given up: the smarthost said no";
+
+/// What was acknowledged to whom: not on the disk, it outlives every crash.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    /// In the order in which they were dropped.
+    dropped: Vec<(String, Vec<u8>)>,
+    /// Dropped by a producer that synced neither bytes nor name: until acceptance a power cut may take it.
+    careless: Vec<String>,
+    /// Told to be accepted, in that order.
+    accepted: Vec<String>,
+    /// What the smarthost took: message and recipient, in that order.
+    taken: Vec<(String, &'static str)>,
+    /// Taken, and the spool has said that this is on disk.
+    settled: Vec<(String, &'static str)>,
+    /// The spool has said that it gave it up.
+    given_up: Vec<String>,
+    /// The failure is being decided; it may or may not be on disk.
+    doomed: Vec<String>,
+    /// Stepped aside from the line: order says nothing of them.
+    aside: Vec<String>,
+    /// The final dot is out and the outcome is not yet on disk.
+    open: Option<String>,
+    /// Was open at a crash: may be taken once more for each time it stands here.
+    doubtful: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Alone;
+
+impl Lease for Alone {}
+
+pub struct World {
+    pub disk: Disk,
+    spool: Option<Spool>,
+    truth: Truth,
+    ignored_site: Option<u8>,
+}
+
+/// A broken promise.
+fn broken<T>(promise: &str, what: String) -> Result<T, String> {
+    Err(format!("BROKEN {promise}: {what}"))
+}
+
+impl World {
+    pub fn new(disk: Disk, ignored_site: Option<u8>) -> World {
+        disk.ignore_site(ignored_site);
+        World { disk, spool: None, truth: Truth::default(), ignored_site }
+    }
+
+    /// The same people on the disk that a crash left.
+    pub fn after_crash(&self, disk: Disk) -> World {
+        let mut world = self.clone_on(disk);
+        world.truth.doubtful.extend(world.truth.open.take());
+        world.forget_what_producers_lost();
+        world
+    }
+
+    /// What a careless producer dropped and nobody acknowledged may be gone, or torn in `pickup/`. (Torn in
+    /// `pending/` it must never be: there it counts as accepted.)
+    fn forget_what_producers_lost(&mut self) {
+        for label in std::mem::take(&mut self.truth.careless) {
+            let whole =
+                self.truth.dropped.iter().find(|(name, _)| *name == label).map(|(_, bytes)| bytes.clone());
+            let in_pickup = self.disk.files(Dir::Pickup).into_iter().find(|(name, _)| *name == label);
+            let elsewhere = [Dir::Pending, Dir::Sending, Dir::Failed].iter().any(|dir| {
+                let names = self.disk.files(*dir);
+                names.iter().filter_map(|(n, _)| Name::parse(n.as_ref())).any(|n| n.label() == label)
+            });
+            let torn = in_pickup.as_ref().is_some_and(|(_, bytes)| Some(bytes) != whole.as_ref());
+            let lost =
+                in_pickup.is_none() && !elsewhere && !self.truth.taken.iter().any(|(l, _)| *l == label);
+            if self.truth.accepted.contains(&label) || elsewhere || !(torn || lost) {
+                self.truth.careless.push(label);
+                continue;
+            }
+            if torn {
+                self.disk.forget_file(&label);
+            }
+            self.truth.dropped.retain(|(name, _)| *name != label);
+        }
+    }
+
+    pub fn clone_on(&self, disk: Disk) -> World {
+        disk.ignore_site(self.ignored_site);
+        World { disk, spool: None, truth: self.truth.clone(), ignored_site: self.ignored_site }
+    }
+
+    /// The program starts: recovery.
+    pub fn start(&mut self) -> Result<(), String> {
+        let spool = Spool::new(Arc::new(self.disk.clone()), Box::new(Alone));
+        spool.recover().map_err(|e| e.to_string())?;
+        self.spool = Some(spool);
+        Ok(())
+    }
+
+    fn spool(&self) -> &Spool {
+        self.spool.as_ref().expect("the program was started")
+    }
+
+    pub fn drop_file(&mut self, name: &str) {
+        if self.disk.has_crashed() {
+            return;
+        }
+        let bytes = format!("To: {}\r\n\r\nthis is {name}\r\n", RECIPIENTS.join(", ")).into_bytes();
+        let careful = self.truth.dropped.len() % 2 == 1;
+        self.disk.drop_file(name, &bytes, careful);
+        if !careful {
+            self.truth.careless.push(name.to_owned());
+        }
+        self.truth.dropped.push((name.to_owned(), bytes));
+    }
+
+    pub fn accept(&mut self, names: &[&str]) -> Result<(), String> {
+        let settled = |n: &&str| Candidate { name: OsString::from(n), settled: true };
+        let candidates: Vec<Candidate> = names.iter().map(settled).collect();
+        let results = self
+            .spool()
+            .accept(&candidates, UnixTime::from_secs(1_000), &|_, _| None)
+            .map_err(|e| e.to_string())?;
+        for (name, result) in names.iter().zip(results) {
+            match result {
+                Ok(_) => self.truth.accepted.push((*name).to_owned()),
+                Err(why) => return Err(format!("{name} was not accepted: {why}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The head of the line; if nothing is in line, the first that is aside.
+    fn next(&self) -> Option<QueueId> {
+        let aside = || self.spool().out_of_line().first().map(|(id, _)| *id);
+        self.spool().head().or_else(aside)
+    }
+
+    fn begin(&mut self) -> Result<InFlight, String> {
+        let head = self.next().ok_or("nothing waits")?;
+        let begun = self.spool().begin(head).map_err(|e| e.to_string())?;
+        begun.ok_or_else(|| "BROKEN N1: the head of the line is gone".to_owned())
+    }
+
+    /// The final dot goes out to those of `wanted` that still wait, and the smarthost takes it.
+    fn send(&mut self, in_flight: &InFlight, wanted: &[&'static str]) -> Result<(), String> {
+        let label = in_flight.name().label().to_owned();
+        let mut bytes = vec![0; 4096];
+        let read = in_flight.file().read_at(&mut bytes, 0).map_err(|e| e.to_string())?;
+        self.expect_bytes(&label, &bytes[..read])?;
+        for recipient in waiting(in_flight).into_iter().filter(|r| wanted.contains(r)) {
+            let this = (label.clone(), recipient);
+            let before = self.truth.taken.iter().filter(|t| **t == this).count();
+            let may_repeat = self.truth.doubtful.iter().filter(|d| **d == label).count();
+            if self.truth.settled.contains(&this) {
+                return broken("N3", format!("{label} was sent to {recipient} again, who is on record"));
+            }
+            if before > may_repeat {
+                return broken("N5", format!("{label} was sent to {recipient} {} times", before + 1));
+            }
+            self.truth.taken.push(this);
+        }
+        self.truth.open = Some(label);
+        Ok(())
+    }
+
+    /// The whole way of the message whose turn it is.
+    pub fn deliver(&mut self) -> Result<(), String> {
+        let in_flight = self.begin()?;
+        let label = in_flight.name().label().to_owned();
+        self.send(&in_flight, &RECIPIENTS)?;
+        self.spool().deliver(in_flight).map_err(|e| e.to_string())?;
+        self.settle(&label, &RECIPIENTS);
+        Ok(())
+    }
+
+    /// The first recipient is taken, the second deferred.
+    pub fn deliver_half(&mut self) -> Result<(), String> {
+        self.deliver_half_and(None)
+    }
+
+    /// The first recipient is taken; because of the second the message steps aside.
+    pub fn step_aside(&mut self) -> Result<(), String> {
+        self.deliver_half_and(Some(0))
+    }
+
+    fn deliver_half_and(&mut self, aside: Option<u32>) -> Result<(), String> {
+        let in_flight = self.begin()?;
+        let label = in_flight.name().label().to_owned();
+        self.send(&in_flight, &RECIPIENTS[..1])?;
+        let reply = |code| Reply { code, enhanced: None, text: vec!["so it is".into()] };
+        let outcomes = [Outcome::Delivered(reply(250)), Outcome::Deferred(Stage::Rcpt, reply(450))];
+        let mailboxes = RECIPIENTS.iter().map(|r| r.parse::<Mailbox>().expect("an address"));
+        let recipients: Vec<Recipient> =
+            mailboxes.zip(outcomes).map(|(mailbox, o)| Recipient { mailbox, outcome: Some(o) }).collect();
+        let mut record = Record::empty();
+        record.set_recipients(&ReversePath::Null, &recipients);
+        record.aside = aside;
+        self.truth.aside.extend(aside.map(|_| label.clone()));
+        self.spool().defer(in_flight, Some(record)).map_err(|e| e.to_string())?;
+        self.settle(&label, &RECIPIENTS[..1]);
+        Ok(())
+    }
+
+    /// The connection is lost before the final dot.
+    pub fn put_back(&mut self) -> Result<(), String> {
+        let in_flight = self.begin()?;
+        self.spool().defer(in_flight, None).map_err(|e| e.to_string())
+    }
+
+    /// The smarthost refuses it for good.
+    pub fn fail(&mut self) -> Result<(), String> {
+        let in_flight = self.begin()?;
+        let label = in_flight.name().label().to_owned();
+        let mut record = Record::empty();
+        let recipients = RECIPIENTS.map(|r| r.parse::<Mailbox>().expect("an address"));
+        record.freeze(&Envelope::new(ReversePath::Null, recipients).expect("recipients"));
+        record.failed = Some(Failed::new(UnixTime::from_secs(7), REPORT.into()));
+        self.truth.doomed.push(label.clone());
+        self.spool().fail(in_flight, &record).map_err(|e| e.to_string())?;
+        self.truth.given_up.push(label);
+        Ok(())
+    }
+
+    /// It can never be sent, and no server is asked.
+    pub fn refuse(&mut self) -> Result<(), String> {
+        let head = self.spool().head().ok_or("nothing waits")?;
+        let label = self.spool().name(head).ok_or("it has no name")?.label().to_owned();
+        self.truth.doomed.push(label.clone());
+        let failed = Failed::new(UnixTime::from_secs(7), REPORT.into());
+        self.spool().refuse(head, failed).map_err(|e| e.to_string())?;
+        self.truth.given_up.push(label);
+        Ok(())
+    }
+
+    fn settle(&mut self, label: &str, recipients: &[&'static str]) {
+        self.truth.open = None;
+        self.truth.settled.extend(recipients.iter().map(|r| (label.to_owned(), *r)));
+    }
+
+    /// Does all that is left to do, and holds the end against the truth.
+    pub fn finish(&mut self) -> Result<(), String> {
+        let left: Vec<String> = self.disk.files(Dir::Pickup).into_iter().map(|(name, _)| name).collect();
+        let in_order = self.truth.dropped.iter().map(|(name, _)| name.clone()).filter(|n| left.contains(n));
+        let in_order: Vec<String> = in_order.collect();
+        if !in_order.is_empty() {
+            self.accept(&in_order.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        while self.next().is_some() {
+            self.deliver()?;
+        }
+        self.check_recovered()?;
+        self.check_order()?;
+        for (name, _) in &self.truth.dropped {
+            let failed = self.truth.doomed.contains(name) && !self.places(name)?.is_empty();
+            for recipient in RECIPIENTS {
+                if !failed && !self.truth.taken.contains(&(name.clone(), recipient)) {
+                    return broken("N1", format!("{name} never reached {recipient}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the message lies. More than one place, or other bytes, is a broken promise.
+    fn places(&self, label: &str) -> Result<Vec<Dir>, String> {
+        let mut places = Vec::new();
+        for dir in [Dir::Pickup, Dir::Pending, Dir::Sending, Dir::Failed] {
+            for (file, bytes) in self.disk.files(dir) {
+                let is_it = match Name::parse(file.as_ref()) {
+                    Some(name) => name.label() == label,
+                    None => file == label,
+                };
+                if is_it {
+                    self.expect_bytes(label, &bytes)?;
+                    places.push(dir);
+                }
+            }
+        }
+        match places.len() {
+            0 | 1 => Ok(places),
+            _ => broken("N1", format!("{label} is in {places:?}")),
+        }
+    }
+
+    fn expect_bytes(&self, label: &str, bytes: &[u8]) -> Result<(), String> {
+        let dropped = self.truth.dropped.iter().find(|(name, _)| name == label);
+        match dropped {
+            Some((_, whole)) if whole == bytes => Ok(()),
+            _ => broken("N2", format!("{label} is not whole: {:?}", String::from_utf8_lossy(bytes))),
+        }
+    }
+
+    /// What must hold whenever recovery has ended.
+    pub fn check_recovered(&self) -> Result<(), String> {
+        let truth = &self.truth;
+        for (label, _) in &truth.dropped {
+            let places = self.places(label)?;
+            let is = |what: &[(String, &str)], r: &str| what.iter().any(|(l, to)| l == label && *to == r);
+            let accepted = truth.accepted.contains(label);
+            match places.first() {
+                None if !RECIPIENTS.iter().all(|r| is(&truth.taken, r)) => {
+                    return broken("N1", format!("{label} is lost (told to be accepted: {accepted})"));
+                }
+                Some(Dir::Pickup) if accepted => {
+                    return broken("N2", format!("{label} fell back into pickup/"));
+                }
+                Some(Dir::Sending) => return broken("N1", format!("{label} was left in sending/")),
+                Some(place) if RECIPIENTS.iter().all(|r| is(&truth.settled, r)) => {
+                    return broken("N5", format!("{label} was delivered and is in {place:?} again"));
+                }
+                Some(place) if truth.given_up.contains(label) && *place != Dir::Failed => {
+                    return broken("N1", format!("{label} was given up and is in {place:?}"));
+                }
+                _ => {}
+            }
+        }
+        self.check_reports()?;
+        self.check_records()
+    }
+
+    fn check_reports(&self) -> Result<(), String> {
+        let files: BTreeMap<String, Vec<u8>> = self.disk.files(Dir::Failed).into_iter().collect();
+        for name in files.keys().filter_map(|file| Name::parse(file.as_ref())) {
+            if files.get(&name.report()).map(Vec::as_slice) != Some(REPORT.as_bytes()) {
+                return broken("N1", format!("{} failed without its report", name.label()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that cannot be read holds its message: that must not come from a crash.
+    fn check_records(&self) -> Result<(), String> {
+        for (file, bytes) in self.disk.files(Dir::Meta) {
+            if let Err(why) = Record::from_json(&bytes) {
+                return broken("N1", format!("the record {file} cannot be read: {why}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// First deliveries of what was acknowledged leave in the order of acceptance.
+    fn check_order(&self) -> Result<(), String> {
+        let mut firsts: Vec<&String> = Vec::new();
+        for (label, _) in &self.truth.taken {
+            if !firsts.contains(&label) && !self.truth.aside.contains(label) {
+                firsts.push(label);
+            }
+        }
+        let place = |label: &&String| self.truth.accepted.iter().position(|a| a == *label);
+        let order: Vec<usize> = firsts.iter().filter_map(place).collect();
+        match order.is_sorted() {
+            true => Ok(()),
+            false => broken("N4", format!("accepted {:?}, sent {firsts:?}", self.truth.accepted)),
+        }
+    }
+}
+
+fn waiting(in_flight: &InFlight) -> Vec<&'static str> {
+    let Some((_, recipients)) = in_flight.record().and_then(Record::recipients) else {
+        return RECIPIENTS.to_vec();
+    };
+    let waits = |r: &&str| recipients.iter().any(|x| x.mailbox.as_str() == *r && x.is_waiting());
+    RECIPIENTS.into_iter().filter(waits).collect()
+}

@@ -1,0 +1,81 @@
+//! What happens between the crashes.
+
+use super::World;
+
+type Scenario = fn(&mut World) -> Result<(), String>;
+
+/// All of them, the short ones first.
+pub const ALL: [Scenario; 5] = [delivery, deferral, aside, failure, everything];
+
+/// Two messages are accepted together and delivered.
+pub fn delivery(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.deliver()?;
+    world.deliver()
+}
+
+/// One recipient of the first message is deferred; a line is lost; then both messages go.
+pub fn deferral(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.deliver_half()?;
+    world.put_back()?;
+    world.deliver()?;
+    world.put_back()?;
+    world.deliver()
+}
+
+/// The first message steps aside, the second overtakes it.
+pub fn aside(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.step_aside()?;
+    world.deliver()?;
+    world.deliver()
+}
+
+/// One message is refused by the smarthost, one by us; what is behind them goes.
+pub fn failure(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.drop_file("three");
+    world.accept(&["one", "two", "three"])?;
+    world.fail()?;
+    world.refuse()?;
+    world.deliver()
+}
+
+/// Eight files are accepted in one group: more that is not synced than every subset can be tried of.
+pub fn burst(world: &mut World) -> Result<(), String> {
+    let names = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8"];
+    names.iter().for_each(|name| world.drop_file(name));
+    world.accept(&names)?;
+    world.deliver()
+}
+
+/// All transitions, with drops between them.
+pub fn everything(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.drop_file("three");
+    world.deliver()?;
+    world.accept(&["three"])?;
+    world.deliver_half()?;
+    world.drop_file("four");
+    world.put_back()?;
+    world.deliver()?;
+    world.accept(&["four"])?;
+    world.fail()?;
+    world.drop_file("five");
+    world.drop_file("six");
+    world.accept(&["five", "six"])?;
+    world.put_back()?;
+    world.deliver()?;
+    world.refuse()?;
+    world.deliver()
+}
