@@ -2,4 +2,5 @@
 
 pub mod fs;
 pub mod mail;
+pub mod message;
 pub mod spool;

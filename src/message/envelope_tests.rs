@@ -1,0 +1,174 @@
+//! Rows of files and their envelopes.
+
+use super::super::Scan;
+use super::*;
+
+fn read(text: &str, from: Option<&str>, domain: Option<&str>) -> Result<Addressed, NoEnvelope> {
+    let Ok(Scan::Done(header)) = Header::scan(text.as_bytes(), true) else { panic!("no header in {text:?}") };
+    let from: Option<Mailbox> = from.map(|f| f.parse().unwrap());
+    address(&header, text.as_bytes(), &Identity { from: from.as_ref(), domain })
+}
+
+/// `<sender> to, to` and each unreadable one behind `?`, or the reason why not.
+fn shown(result: Result<Addressed, NoEnvelope>) -> String {
+    match result {
+        Ok(addressed) => {
+            let to: Vec<&str> = addressed.envelope.forward_paths().iter().map(|m| m.as_str()).collect();
+            let bad: String =
+                addressed.unreadable.iter().map(|u| format!(" ?{}:{}", u.line, u.text)).collect();
+            format!("{} {}{bad}", addressed.envelope.reverse_path, to.join(" "))
+        }
+        Err(no) => no.to_string(),
+    }
+}
+
+fn check(rows: &[(&str, &str)]) {
+    for (text, want) in rows {
+        let text = text.replace('\n', "\r\n");
+        assert_eq!(shown(read(&text, None, None)), *want, "{text:?}");
+    }
+}
+
+#[test]
+fn the_fields_of_the_message_make_the_envelope() {
+    check(&[
+        ("From: a@b.c\nTo: d@e.f\n\n", "<a@b.c> d@e.f"),
+        (
+            "Bcc: x@y.z\nFrom: A <a@b.c>\nTo: d@e.f,\n g@h.i\nCC: j@k.l\nto: m@n.o\n\n",
+            "<a@b.c> x@y.z d@e.f g@h.i j@k.l m@n.o",
+        ),
+        ("From: a@b.c, z@b.c\nSender: s@b.c\nTo: d@e.f\n\n", "<s@b.c> d@e.f"),
+        ("From: a@b.c, z@b.c\nTo: d@e.f\n\n", "<a@b.c> d@e.f"),
+        ("From: a@b.c\nSender: nobody here\nTo: d@e.f\n\n", "<a@b.c> d@e.f"),
+        ("From: a@b.c\nTo: d@e.f, d@E.f\nCc: d@e.f\n\n", "<a@b.c> d@e.f"),
+        ("From: a@b.c\nTo: undisclosed-recipients:;\nBcc: d@e.f\n\n", "<a@b.c> d@e.f"),
+        ("From: a@b.c\nTo: d@, g@h.i,\n x y,\n z\x01\n\n", "<a@b.c> g@h.i ?2:d@ ?3:x y ?4:z\u{fffd}"),
+        ("X-Sender: x@y.z\nFrom: a@b.c\nTo: d@e.f\n\n", "<a@b.c> d@e.f"),
+        ("From x y\nFrom: a@b.c\nBcc : d@e.f\n\n", "<a@b.c> d@e.f"),
+    ]);
+}
+
+#[test]
+fn the_topmost_resent_block_takes_the_place_of_the_fields() {
+    let original = "From: a@b.c\nTo: d@e.f\n\n";
+    let rows = [
+        ("Resent-From: r@b.c\nResent-To: x@y.z\n", "<r@b.c> x@y.z"),
+        (
+            "Resent-From: r@b.c\nResent-Sender: s@b.c\nResent-Cc: x@y.z\nResent-Bcc: v@w.x\n",
+            "<s@b.c> x@y.z v@w.x",
+        ),
+        (
+            "Received: x\nResent-From: r@b.c\nResent-To: x@y.z\nReceived: y\nResent-To: o@o.o\n",
+            "<r@b.c> x@y.z",
+        ),
+        ("Resent-To: x@y.z\nResent-From: r@b.c\nResent-From: q@b.c\nResent-To: o@o.o\n", "<r@b.c> x@y.z"),
+        ("Resent-To: x@y.z\nResent-To: v@w.x\nResent-From: r@b.c\n", "<r@b.c> x@y.z v@w.x"),
+        (
+            "Resent-From: r@b.c\nReturn-Path: <q@b.c>\nResent-To: o@o.o\n",
+            "expected a recipient in Resent-To, Resent-Cc or Resent-Bcc of the topmost Resent- block, found no such field",
+        ),
+    ];
+    for (block, want) in rows {
+        check(&[(&format!("{block}{original}"), want)]);
+    }
+}
+
+#[test]
+fn an_injected_block_is_the_envelope() {
+    let original = "From: a@b.c\nTo: d@e.f\n\n";
+    let rows = [
+        ("X-Sender: s@b.c\nX-Receiver: x@y.z\nX-Receiver: v@w.x\n", "<s@b.c> x@y.z v@w.x"),
+        ("x-sender: <>\nX-RECEIVER: X <x@y.z>,\n v@w.x\n", "<> x@y.z v@w.x"),
+        (
+            "X-Sender: <s@b.c> BODY=7bit RET=HDRS ENVID=1 auth=<x>\nX-Receiver: <x@y.z> NOTIFY=SUCCESS,DELAY ORcpt=q@r.s\n",
+            "<s@b.c> x@y.z",
+        ),
+        ("X-Receiver: x@y.z\n", "<a@b.c> x@y.z"),
+        (
+            "X-Sender: s@b.c\nX-Receiver: x@y.z\nX-Foo: 1\nX-Receiver: v@w.x\nX-EndOfInjectedXHeaders: 0\n",
+            "<s@b.c> x@y.z v@w.x",
+        ),
+        ("X-Receiver: x@y.z\nResent-To: o@o.o\nResent-From: q@b.c\n", "<a@b.c> x@y.z"),
+        ("X-Receiver: x@y.z, x@\n", "<a@b.c> x@y.z ?1:x@"),
+        (
+            "X-Receiver: x@ NOTIFY=NEVER\n",
+            "line 1: no recipient in X-Receiver can be read: \"x@\": expected a domain, found the end of the field",
+        ),
+        ("X-Receiver:\n", "line 1: expected a recipient in X-Receiver, found only fields that name nobody"),
+        (
+            "X-Sender: s@b.c\nX-Receiver: x@y.z\nSubject: x\nX-Receiver: v@w.x\n",
+            "line 4: expected every X-Receiver in one block at the very top, found one further down",
+        ),
+        (
+            "Subject: x\nX-Receiver: v@w.x\n",
+            "line 2: expected every X-Receiver in one block at the very top, found one further down",
+        ),
+    ];
+    for (block, want) in rows {
+        check(&[(&format!("{block}{original}"), want)]);
+    }
+    assert!(read(&format!("X-Receiver: x@y.z\n{original}"), None, None).unwrap().injected);
+    assert!(!read(original, None, None).unwrap().injected);
+}
+
+#[test]
+fn a_message_without_a_readable_recipient_is_refused() {
+    check(&[
+        ("From: a@b.c\nSubject: x\n\n", "expected a recipient in To, Cc or Bcc, found no such field"),
+        (
+            "From: a@b.c\nTo: g:;\n\n",
+            "line 2: expected a recipient in To, Cc or Bcc, found only fields that name nobody",
+        ),
+        (
+            "From: a@b.c\nTo: x@y.z d,\n e f\n\n",
+            "line 2: no recipient in To can be read: \"x@y.z d\": expected a comma behind the address, found \"d\" \
+             (and 1 more that cannot be read)",
+        ),
+    ]);
+}
+
+#[test]
+fn names_get_the_domain_and_a_missing_sender_the_configured_one() {
+    let cron = "From: root (Cron Daemon)\nTo: root\n\n";
+    let logwatch = "From: Log Watch\nTo: d@e.f\n\n";
+    let null = "From: <>\nTo: d@e.f\n\n";
+    let rows = [
+        (cron, Some("me@x.org"), Some("box.org"), "<me@x.org> root@box.org"),
+        (cron, None, Some("box.org"), "<root@box.org> root@box.org"),
+        (
+            cron,
+            Some("me@x.org"),
+            None,
+            "identity.domain is not set: expected an address in To (line 2), found \"root\", which has no domain",
+        ),
+        (logwatch, Some("me@x.org"), None, "<me@x.org> d@e.f"),
+        (
+            logwatch,
+            None,
+            Some("box.org"),
+            "identity.from is not set: expected the sender's address in From (line 1), found \"Log Watch\"",
+        ),
+        (null, Some("me@x.org"), None, "<me@x.org> d@e.f"),
+        (
+            "To: d@e.f\n\n",
+            None,
+            None,
+            "identity.from is not set: expected the sender's address in Sender or From, found no such field",
+        ),
+        ("X-Sender: alarm\nX-Receiver: root\n\n", None, Some("box.org"), "<alarm@box.org> root@box.org"),
+        ("From: a@b.c\nTo: root@, ops\n\n", None, Some("box.org"), "<a@b.c> ops@box.org ?2:root@"),
+    ];
+    for (text, from, domain, want) in rows {
+        assert_eq!(shown(read(text, from, domain)), want, "{text:?}");
+    }
+    let bad = read(cron, None, Some("not a domain")).unwrap_err();
+    assert!(matches!(bad, NoEnvelope::Unconfigured { setting: "identity.domain", .. }), "{bad}");
+}
+
+#[test]
+fn a_flood_of_unreadable_recipients_is_counted_not_kept() {
+    let text = format!("From: a@b.c\nTo: {}d@e.f\n\n", "x@,\n ".repeat(5000));
+    let unreadable = read(&text, None, None).unwrap().unreadable;
+    assert_eq!((unreadable.len(), unreadable[999].line), (1000, 1001));
+    assert!(unreadable[999].why.ends_with("(4000 more behind it cannot be read)"), "{}", unreadable[999].why);
+}

@@ -1,0 +1,162 @@
+//! The block that pickup folders know: `X-Sender:` and `X-Receiver:` at the very top (IIS, Exchange, .NET).
+
+use super::header::Field;
+
+/// What may stand in the block, as Exchange's pickup and replay directories write it.
+const INJECTED: [&str; 8] = [
+    "X-Sender",
+    "X-Receiver",
+    "X-CreatedBy",
+    "X-ExtendedMessageProps",
+    "X-ExtendedProps",
+    "X-HeloDomain",
+    "X-Source",
+    "X-SourceIPAddress",
+];
+
+/// Ends the block. Its value means nothing.
+const MARKER: &str = "X-EndOfInjectedXHeaders";
+
+/// What Exchange writes behind an address: parameters of MAIL and RCPT (RFC 3461, RFC 4954, RFC 6152).
+const PARAMETERS: [&str; 6] = ["BODY=", "RET=", "ENVID=", "AUTH=", "NOTIFY=", "ORCPT="];
+
+/// What NOTIFY can say (RFC 3461 section 4.1), in a list with commas of its own.
+const NOTIFY: [&str; 4] = ["NEVER", "SUCCESS", "FAILURE", "DELAY"];
+
+/// How many of the first fields are the block. Without an `X-Receiver` there is none: an `X-Sender` alone is
+/// an ordinary field. Where the marker stands, everything called `X-` in front of it is part of the block.
+pub(super) fn block_len(fields: &[Field], bytes: &[u8]) -> usize {
+    let is_injected = |field: &Field| INJECTED.iter().any(|name| field.is(name, bytes));
+    if !fields.first().is_some_and(is_injected) {
+        return 0;
+    }
+    let extended = fields.iter().take_while(|f| f.has_prefix("X-", bytes));
+    let len = match extended.clone().position(|f| f.is(MARKER, bytes)) {
+        Some(marker) => marker + 1,
+        None => fields.iter().take_while(|f| is_injected(f)).count(),
+    };
+    if fields[..len].iter().any(|f| f.is("X-Receiver", bytes)) { len } else { 0 }
+}
+
+/// The value with the parameters behind its addresses blanked out, so that offsets stay what they were.
+/// A comma ends a parameter, except between the words of NOTIFY.
+pub(super) fn without_parameters(value: &[u8]) -> Vec<u8> {
+    let mut out = value.to_vec();
+    let (mut at, mut depth, mut word_begins, mut behind_address) = (0, 0_usize, false, false);
+    while at < value.len() {
+        let byte = value[at];
+        match byte {
+            b'\\' => at += 1,
+            b'"' if depth == 0 => at = quoted_end(value, at),
+            b'(' | b'<' => depth += 1,
+            b')' | b'>' => depth = depth.saturating_sub(1),
+            _ if depth == 0 && word_begins && behind_address => {
+                if let Some(end) = parameter_end(value, at) {
+                    out[at..end].fill(b' ');
+                    at = end;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        let is_blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        word_begins = is_blank || matches!(byte, b'>' | b')');
+        // `notify=me@example.com` is an address where none is in front of it.
+        behind_address = if byte == b',' && depth == 0 { false } else { behind_address || !is_blank };
+        at += 1;
+    }
+    out
+}
+
+/// The last octet of the quoted string that begins at `at`.
+fn quoted_end(value: &[u8], at: usize) -> usize {
+    let mut end = at + 1;
+    while end < value.len() && value[end] != b'"' {
+        end += if value[end] == b'\\' { 2 } else { 1 };
+    }
+    end
+}
+
+fn parameter_end(value: &[u8], at: usize) -> Option<usize> {
+    let rest = &value[at..];
+    let keyword = PARAMETERS.iter().find(|name| begins(rest, name))?;
+    let word = |from: usize| {
+        let ends = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b',');
+        value[from..].iter().position(ends).map_or(value.len(), |n| from + n)
+    };
+    let mut end = word(at);
+    if *keyword == "NOTIFY=" {
+        while let Some(next) = value.get(end + 1..).filter(|_| value[end] == b',') {
+            let next_end = word(end + 1);
+            let len = next_end - end - 1;
+            if !NOTIFY.iter().any(|name| name.len() == len && begins(next, name)) {
+                break;
+            }
+            end = next_end;
+        }
+    }
+    Some(end)
+}
+
+fn begins(bytes: &[u8], with: &str) -> bool {
+    bytes.get(..with.len()).is_some_and(|b| b.eq_ignore_ascii_case(with.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Header, Scan};
+    use super::*;
+
+    fn len(text: &str) -> usize {
+        match Header::scan(text.as_bytes(), true) {
+            Ok(Scan::Done(header)) => header.injected().len(),
+            other => panic!("{other:?} for {text:?}"),
+        }
+    }
+
+    #[test]
+    fn the_block_is_at_the_very_top_and_has_a_receiver() {
+        let rows = [
+            (2, "X-Sender: a@b\nX-Receiver: c@d\nSubject: x\n\n"),
+            (2, "x-receiver: c@d\nX-RECEIVER: e@f\n\n"),
+            (1, "From x y\nX-Receiver: c@d\n\n"),
+            (0, "X-Sender: a@b\nSubject: x\n\n"),
+            (0, "Subject: x\nX-Sender: a@b\nX-Receiver: c@d\n\n"),
+            (0, "X-Mailer: x\nX-Receiver: c@d\nX-EndOfInjectedXHeaders: 1\n\n"),
+            (2, "X-Sender: a@b\nX-Receiver: c@d\nX-Mailer: x\nX-Sender: e@f\n\n"),
+            (4, "X-Sender: a@b\nX-Receiver: c@d\nX-Mailer: x\nX-EndOfInjectedXHeaders: 77\nX-Keep: 1\n\n"),
+            (
+                3,
+                "X-Sender: a@b\nX-Receiver: c@d\nX-CreatedBy: MSExchange15\nReceived: x\nX-EndOfInjectedXHeaders: 1\n\n",
+            ),
+            (0, "X-Sender: a@b\nX-EndOfInjectedXHeaders: 1\nX-Receiver: c@d\n\n"),
+            (0, "X-EndOfInjectedXHeaders: 1\nX-Receiver: c@d\n\n"),
+        ];
+        for (want, text) in rows {
+            assert_eq!(len(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_blanked_and_nothing_moves() {
+        let rows = [
+            ("<a@b> BODY=7bit RET=HDRS ENVID=1 auth=<x>", "<a@b>"),
+            ("<a@b> NOTIFY=SUCCESS,FAILURE,DELAY ORcpt=rfc822;a@b", "<a@b>"),
+            ("<a@b>NOTIFY=never", "<a@b>"),
+            ("a@b NOTIFY=SUCCESS,DELAY,failure@x.org", "a@b ,failure@x.org"),
+            ("a@b NOTIFY=NEVER, c@d\r\n ORCPT=x,e@f", "a@b , c@d ,e@f"),
+            ("a@b NOTIFY=NEVER,", "a@b ,"),
+            ("notify=me@b.c, notify=you@b.c", "notify=me@b.c, notify=you@b.c"),
+            ("\"x RET=FULL\" <a@b>", "\"x RET=FULL\" <a@b>"),
+            ("(x RET=FULL) a@b", "(x RET=FULL) a@b"),
+            ("<a@b> SIZE=5", "<a@b> SIZE=5"),
+            ("\"unclosed \\", "\"unclosed \\"),
+        ];
+        for (value, want) in rows {
+            let out = without_parameters(value.as_bytes());
+            assert_eq!(out.len(), value.len());
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(words(&String::from_utf8(out).unwrap()), words(want));
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The form on the wire: the head composed once, the body streamed.
+
+mod canonical;
+mod dots;
+mod facts;
+mod find;
+mod head;
+
+pub use canonical::Canonical;
+pub use dots::{DotStuffer, DotUnstuffer};
+pub(super) use facts::NUL_REASON;
+pub use facts::{Facts, HeadText};
+pub(super) use find::find_line_end;
+pub use head::{WireOptions, head};
