@@ -3,4 +3,5 @@
 pub mod fs;
 pub mod mail;
 pub mod message;
+pub mod smtp;
 pub mod spool;

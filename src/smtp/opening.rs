@@ -1,0 +1,124 @@
+//! From the greeting to [`Event::Ready`]: EHLO, STARTTLS (RFC 3207), AUTH (RFC 4954).
+
+use lettre::transport::smtp::commands::{Ehlo, Starttls};
+use lettre::transport::smtp::extension::ClientId;
+
+use super::auth::AuthExchange;
+use super::session::{Awaited, Event, Meaning, Phase, Session};
+use super::{EndCause, Extensions, TlsMode};
+use crate::mail::{Monotonic, Reply, Severity, Stage};
+
+impl Session {
+    pub(super) fn on_opening_reply(&mut self, awaited: Awaited, reply: Reply, now: Monotonic) {
+        let stage = awaited.stage();
+        match (awaited, Meaning::of(&reply)) {
+            (_, Meaning::OutOfStep) => self.out_of_step(stage, &reply),
+            (Awaited::Greeting, Meaning::Completed) => self.say_ehlo(now),
+            (Awaited::Ehlo, Meaning::Completed) => {
+                self.extensions = Extensions::from_reply(&reply);
+                self.after_ehlo(now);
+            }
+            (Awaited::Ehlo, Meaning::Refused)
+                if reply.severity() == Severity::Permanent && self.may_say_helo() =>
+            {
+                let helo = format!("HELO {}\r\n", self.client_id());
+                self.request(&helo, Awaited::Helo, now);
+            }
+            (Awaited::Helo, Meaning::Completed) => {
+                self.extensions = Extensions::default();
+                self.become_ready();
+            }
+            (Awaited::StartTls, Meaning::Completed) => {
+                self.phase = Phase::Handshake;
+                self.events.push_back(Event::StartTls);
+            }
+            // Not now or not at all: an offer is not a promise (RFC 3207 section 4).
+            (Awaited::StartTls, Meaning::Refused) if !self.requires_tls() => self.log_in(now),
+            (Awaited::Auth, Meaning::Completed) => self.become_ready(),
+            (Awaited::Auth, Meaning::Intermediate) => {
+                match self.auth.as_mut().and_then(AuthExchange::next_response) {
+                    Some(line) => self.request(&line, Awaited::Auth, now),
+                    None => self.fault(stage, "expected 235 to a complete login, found 334"),
+                }
+            }
+            (Awaited::Auth, Meaning::Refused) => self.on_auth_refused(reply, now),
+            (_, Meaning::Refused) => self.give_up(stage, EndCause::Reply(reply)),
+            (_, Meaning::Completed | Meaning::Intermediate) => self.out_of_step(stage, &reply),
+        }
+    }
+
+    pub(super) fn say_ehlo(&mut self, now: Monotonic) {
+        let ehlo = Ehlo::new(self.client_id()).to_string();
+        self.request(&ehlo, Awaited::Ehlo, now);
+    }
+
+    fn after_ehlo(&mut self, now: Monotonic) {
+        let wanted = !self.inside_tls && self.options.tls != TlsMode::None;
+        if wanted && self.extensions.starttls {
+            self.request(&Starttls.to_string(), Awaited::StartTls, now);
+        } else if wanted && self.requires_tls() {
+            self.give_up(Stage::StartTls, EndCause::NotOffered("STARTTLS, and TLS is required".to_owned()));
+        } else {
+            self.log_in(now);
+        }
+    }
+
+    fn log_in(&mut self, now: Monotonic) {
+        let Some(login) = self.options.login.clone() else {
+            return self.become_ready();
+        };
+        let offered = &self.extensions.auth;
+        let mut auth = AuthExchange::new(login, offered);
+        match auth.next_mechanism() {
+            Some(command) => {
+                self.auth = Some(auth);
+                self.request(&command, Awaited::Auth, now);
+            }
+            None if offered.is_empty() => {
+                self.give_up(Stage::Auth, EndCause::NotOffered("AUTH, and a login is configured".to_owned()));
+            }
+            None => {
+                let what = format!("AUTH PLAIN or LOGIN, only {}", offered.join(" "));
+                self.give_up(Stage::Auth, EndCause::NotOffered(what));
+            }
+        }
+    }
+
+    /// 504 and 534 are about the mechanism and not about the password (RFC 4954 sections 4 and 6): the next
+    /// one is tried. After anything else another attempt would only bring a lock-out nearer.
+    fn on_auth_refused(&mut self, reply: Reply, now: Monotonic) {
+        let next = match reply.code {
+            504 | 534 => self.auth.as_mut().and_then(AuthExchange::next_mechanism),
+            _ => None,
+        };
+        match next {
+            Some(command) => self.request(&command, Awaited::Auth, now),
+            None => self.give_up(Stage::Auth, EndCause::Reply(reply)),
+        }
+    }
+
+    fn become_ready(&mut self) {
+        self.auth = None;
+        self.phase = Phase::Idle;
+        self.events.push_back(Event::Ready);
+    }
+
+    fn requires_tls(&self) -> bool {
+        match self.options.tls {
+            TlsMode::StartTlsRequired => true,
+            TlsMode::StartTlsIfOffered => self.options.login.is_some(),
+            TlsMode::None | TlsMode::Implicit => false,
+        }
+    }
+
+    /// HELO has neither STARTTLS nor AUTH.
+    fn may_say_helo(&self) -> bool {
+        self.options.login.is_none() && (self.inside_tls || !self.requires_tls())
+    }
+
+    /// Nothing that could end the line or begin a second argument gets into it.
+    fn client_id(&self) -> ClientId {
+        let name: String = self.options.hostname.chars().filter(char::is_ascii_graphic).collect();
+        if name.is_empty() { ClientId::default() } else { ClientId::Domain(name) }
+    }
+}

@@ -1,0 +1,395 @@
+//! The session: its states, the routing of replies, time and the end. What is said before the first message is in
+//! `opening.rs`, the transaction in `transaction.rs`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use lettre::transport::smtp::commands::Quit;
+
+use super::auth::AuthExchange;
+use super::reply_parser::ReplyParser;
+use super::transaction::Progress;
+use super::{EndCause, Extensions, SessionEnd, SessionOptions, TlsMode, Transcript};
+use crate::mail::{Monotonic, Reply, Severity, Stage};
+
+/// The client's side of one session. Fed with bytes and time; gives bytes and events.
+///
+/// After each call: first [`Session::poll_event`] until `None`, then [`Session::take_output`] into the
+/// connection as one write, then wait until [`Session::deadline`] for what comes.
+pub struct Session {
+    pub(super) options: SessionOptions,
+    pub(super) extensions: Extensions,
+    pub(super) phase: Phase,
+    /// What each request that was sent awaits; a reply answers the front.
+    pub(super) awaited: VecDeque<Awaited>,
+    pub(super) events: VecDeque<Event>,
+    /// A transaction may be open on the server: RSET goes in front of the next MAIL.
+    pub(super) needs_rset: bool,
+    /// MAIL commands sent, for LIMITS MAILMAX.
+    pub(super) mails: u64,
+    parser: ReplyParser,
+    pub(super) output: Vec<u8>,
+    /// How many of the last entries of `awaited` stand for requests that are still in `output`: what came
+    /// before a request went out cannot be its reply.
+    unwritten: usize,
+    deadline: Option<Deadline>,
+    pub(super) inside_tls: bool,
+    pub(super) auth: Option<AuthExchange>,
+}
+
+/// What the caller has to know or to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Begin the TLS handshake on the connection, then call [`Session::tls_established`].
+    StartTls,
+    /// [`Session::begin`] or [`Session::quit`] may be called.
+    Ready,
+    /// Write the message with its final dot; see [`Session::body_progress`], [`Session::body_sent`].
+    SendBody,
+    /// The transaction is over. If the session is as well, [`Event::Ended`] follows.
+    TransactionEnded(Transcript),
+    /// The session is over: drop the connection, after writing what [`Session::take_output`] still has.
+    Ended(SessionEnd),
+}
+
+/// How the connection failed from outside of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkFault {
+    /// The server closed it.
+    Closed,
+    /// It broke.
+    Io(String),
+    /// The TLS handshake failed.
+    Tls(String),
+    /// The message could not be read to its end, so the connection was given up before the final dot.
+    Source(String),
+}
+
+pub(super) enum Phase {
+    Opening,
+    Handshake,
+    Idle,
+    Transacting(Box<Progress>),
+    Quitting,
+    Ended(SessionEnd),
+}
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Greeting,
+    Ehlo,
+    Helo,
+    StartTls,
+    Auth,
+    Rset,
+    Mail,
+    Rcpt(usize),
+    Data,
+    /// The reply to the message: pushed when its first octet may go.
+    Body,
+    /// The same, once the final dot is out.
+    FinalDot,
+    Quit,
+}
+
+struct Deadline {
+    at: Monotonic,
+    span: Duration,
+}
+
+/// What a reply means to the one who waits for it (RFC 5321 section 4.3.2: by the first digit).
+pub(super) enum Meaning {
+    Completed,
+    Intermediate,
+    /// 4yz and 5yz, and codes above that nobody has defined: whoever decides takes those as temporary.
+    Refused,
+    /// 1yz announces a second reply, which nothing in SMTP does: the stream cannot be followed any more.
+    OutOfStep,
+}
+
+impl Session {
+    /// The connection stands (inside TLS for [`TlsMode::Implicit`]); the greeting is awaited.
+    pub fn new(options: SessionOptions, now: Monotonic) -> Self {
+        let inside_tls = options.tls == TlsMode::Implicit;
+        let mut session = Session {
+            options,
+            extensions: Extensions::default(),
+            phase: Phase::Opening,
+            awaited: VecDeque::from([Awaited::Greeting]),
+            events: VecDeque::new(),
+            needs_rset: false,
+            mails: 0,
+            parser: ReplyParser::default(),
+            output: Vec::new(),
+            unwritten: 0,
+            deadline: None,
+            inside_tls,
+            auth: None,
+        };
+        session.arm(now);
+        session
+    }
+
+    /// Takes what the server sent, in pieces of any size.
+    pub fn handle_bytes(&mut self, bytes: &[u8], now: Monotonic) {
+        if bytes.is_empty() || self.end().is_some() {
+            return;
+        }
+        self.parser.push(bytes);
+        loop {
+            if matches!(self.phase, Phase::Handshake) && !self.parser.is_empty() {
+                // RFC 3207 section 4.2: what came in the clear must not be taken for the server's word.
+                return self.fault(Stage::StartTls, "expected the TLS handshake, found more in the clear");
+            }
+            match self.parser.next_reply() {
+                Ok(Some(reply)) => self.route(reply, now),
+                Ok(None) => return,
+                Err(error) => {
+                    let text = self.without_secrets(&error.to_string());
+                    return self.fault(self.stage(), &text);
+                }
+            }
+            if self.end().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// The connection is gone. Replies that were read before are to be given first.
+    pub fn handle_closed(&mut self, how: LinkFault, _now: Monotonic) {
+        let why = match how {
+            // After QUIT the server may close with or without a word (RFC 5321 section 4.1.1.10).
+            _ if matches!(self.phase, Phase::Quitting) => EndCause::Quit,
+            LinkFault::Closed => EndCause::Closed,
+            LinkFault::Io(error) => EndCause::Io(error),
+            LinkFault::Tls(error) => EndCause::Tls(error),
+            LinkFault::Source(error) => EndCause::Source(error),
+        };
+        self.finish(self.stage(), why);
+    }
+
+    /// Ends the session if what it waits for is overdue.
+    pub fn handle_time(&mut self, now: Monotonic) {
+        let Some(Deadline { span, .. }) = self.deadline.as_ref().filter(|deadline| deadline.at <= now) else {
+            return;
+        };
+        let why =
+            if matches!(self.phase, Phase::Quitting) { EndCause::Quit } else { EndCause::TimedOut(*span) };
+        self.finish(self.stage(), why);
+    }
+
+    /// The handshake asked for by [`Event::StartTls`] succeeded. All that was known is asked anew
+    /// (RFC 3207 section 4.2).
+    pub fn tls_established(&mut self, now: Monotonic) {
+        if matches!(self.phase, Phase::Handshake) {
+            self.inside_tls = true;
+            self.extensions = Extensions::default();
+            self.phase = Phase::Opening;
+            self.say_ehlo(now);
+        }
+    }
+
+    /// Says QUIT between two messages; anywhere else it ends the session without.
+    pub fn quit(&mut self, now: Monotonic) {
+        match self.phase {
+            Phase::Idle => {
+                self.phase = Phase::Quitting;
+                self.request(&Quit.to_string(), Awaited::Quit, now);
+            }
+            Phase::Quitting => {}
+            _ => self.finish(self.stage(), EndCause::Quit),
+        }
+    }
+
+    /// What is to be written now, as one write.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        if self.unwritten > 0 && self.unwritten == self.awaited.len() && !self.parser.is_empty() {
+            self.fault(self.stage(), "expected nothing, found the beginning of a reply");
+            self.output.clear();
+        }
+        self.unwritten = 0;
+        std::mem::take(&mut self.output)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Session::handle_time`] has to be called at the latest. `None` between two messages and after the end.
+    pub fn deadline(&self) -> Option<Monotonic> {
+        self.deadline.as_ref().map(|deadline| deadline.at)
+    }
+
+    /// What the server offered to the last EHLO.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Whether [`Session::begin`] may be called: the session is between two messages, and the server's
+    /// MAILMAX is not reached.
+    pub fn may_begin(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.extensions.mail_max.is_none_or(|most| self.mails < most)
+    }
+
+    /// How the session ended, if it has.
+    pub fn end(&self) -> Option<&SessionEnd> {
+        match &self.phase {
+            Phase::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// What is being waited for.
+    pub fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Handshake => Stage::Tls,
+            Phase::Ended(end) => end.stage,
+            _ => self.awaited.front().map_or(Stage::Idle, |awaited| awaited.stage()),
+        }
+    }
+
+    /// Sends one request and notes what it waits for.
+    pub(super) fn request(&mut self, line: &str, awaited: Awaited, now: Monotonic) {
+        self.output.extend_from_slice(line.as_bytes());
+        self.awaited.push_back(awaited);
+        self.unwritten += 1;
+        if self.awaited.len() == 1 {
+            self.arm(now);
+        }
+    }
+
+    /// Starts the time of what is waited for now.
+    pub(super) fn arm(&mut self, now: Monotonic) {
+        let t = &self.options.timeouts;
+        let span = match self.awaited.front() {
+            _ if matches!(self.phase, Phase::Handshake) => Some(t.tls),
+            None => None,
+            Some(Awaited::Greeting) => Some(t.greeting),
+            Some(Awaited::Ehlo | Awaited::Helo) => Some(t.ehlo),
+            Some(Awaited::StartTls) => Some(t.starttls),
+            Some(Awaited::Auth) => Some(t.auth),
+            Some(Awaited::Rset) => Some(t.rset),
+            Some(Awaited::Mail) => Some(t.mail),
+            Some(Awaited::Rcpt(_)) => Some(t.rcpt),
+            Some(Awaited::Data) => Some(t.data),
+            Some(Awaited::Body) => Some(t.block),
+            Some(Awaited::FinalDot) => Some(t.final_dot),
+            Some(Awaited::Quit) => Some(t.quit),
+        };
+        self.deadline = span.map(|span| Deadline { at: now + span, span });
+    }
+
+    /// Gives a reply to the request that awaits it.
+    fn route(&mut self, mut reply: Reply, now: Monotonic) {
+        let stage = self.stage();
+        let answered = if self.awaited.len() > self.unwritten { self.awaited.pop_front() } else { None };
+        let Some(awaited) = answered else {
+            return if reply.code == 421 {
+                self.finish(stage, EndCause::Reply(reply))
+            } else {
+                let text = self.without_secrets(&format!("expected nothing, found the reply {reply}"));
+                self.fault(stage, &text)
+            };
+        };
+        if awaited == Awaited::Auth {
+            for line in &mut reply.text {
+                *line = self.without_secrets(line);
+            }
+        }
+        match awaited {
+            Awaited::Rset
+            | Awaited::Mail
+            | Awaited::Rcpt(_)
+            | Awaited::Data
+            | Awaited::Body
+            | Awaited::FinalDot => {
+                self.on_transaction_reply(awaited, reply, now);
+            }
+            Awaited::Quit => self.finish(stage, EndCause::Quit),
+            // RFC 5321 section 3.8: 421 may answer anything; the server closes.
+            _ if reply.code == 421 => self.finish(stage, EndCause::Reply(reply)),
+            _ => self.on_opening_reply(awaited, reply, now),
+        }
+        self.arm(now);
+    }
+
+    fn without_secrets(&self, text: &str) -> String {
+        self.auth.as_ref().map_or_else(|| text.to_owned(), |auth| auth.without_secrets(text))
+    }
+
+    /// We end it, in step: RFC 5321 section 4.1.1.10 wants a QUIT before the connection is closed. Nobody waits
+    /// for its reply.
+    pub(super) fn give_up(&mut self, stage: Stage, why: EndCause) {
+        self.output.extend_from_slice(Quit.to_string().as_bytes());
+        self.finish(stage, why);
+    }
+
+    pub(super) fn out_of_step(&mut self, stage: Stage, reply: &Reply) {
+        self.fault(stage, &format!("expected another reply code, found {reply}"));
+    }
+
+    pub(super) fn fault(&mut self, stage: Stage, text: &str) {
+        self.finish(stage, EndCause::Protocol(text.to_owned()));
+    }
+
+    /// The one way into [`Phase::Ended`].
+    pub(super) fn finish(&mut self, stage: Stage, why: EndCause) {
+        if self.end().is_some() {
+            return;
+        }
+        let end = SessionEnd { stage, why };
+        // What the caller was about to be asked for has no sense any more.
+        self.events.retain(|event| matches!(event, Event::TransactionEnded(_)));
+        self.awaited.clear();
+        self.unwritten = 0;
+        self.parser = ReplyParser::default();
+        self.deadline = None;
+        self.auth = None;
+        if let Phase::Transacting(progress) = std::mem::replace(&mut self.phase, Phase::Ended(end.clone())) {
+            self.events.push_back(Event::TransactionEnded(progress.lost(end.clone())));
+        }
+        self.events.push_back(Event::Ended(end));
+    }
+}
+
+impl Awaited {
+    pub(super) fn stage(self) -> Stage {
+        match self {
+            Awaited::Greeting => Stage::Greeting,
+            Awaited::Ehlo | Awaited::Helo => Stage::Ehlo,
+            Awaited::StartTls => Stage::StartTls,
+            Awaited::Auth => Stage::Auth,
+            Awaited::Rset => Stage::Rset,
+            Awaited::Mail => Stage::Mail,
+            Awaited::Rcpt(_) => Stage::Rcpt,
+            Awaited::Data => Stage::Data,
+            Awaited::Body => Stage::Body,
+            Awaited::FinalDot => Stage::FinalDot,
+            Awaited::Quit => Stage::Quit,
+        }
+    }
+}
+
+impl Meaning {
+    pub(super) fn of(reply: &Reply) -> Self {
+        match reply.severity() {
+            Severity::Completed => Meaning::Completed,
+            Severity::Intermediate => Meaning::Intermediate,
+            Severity::Undefined if reply.code < 200 => Meaning::OutOfStep,
+            Severity::Transient | Severity::Permanent | Severity::Undefined => Meaning::Refused,
+        }
+    }
+}
+
+/// Neither the output nor the login: both hold secrets.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("stage", &self.stage())
+            .field("awaited", &self.awaited)
+            .finish_non_exhaustive()
+    }
+}
