@@ -1,0 +1,383 @@
+//! The driver: moves bytes between a [`Wire`] and a [`Session`], and wakes the session up at its deadlines.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::wire::{Moved, Wire};
+use super::{ConnectError, Endpoint, TlsConfig, TlsError, TlsFacts, connect};
+use crate::mail::{Monotonic, Stage};
+use crate::smtp::{
+    Event, Extensions, LinkFault, Session, SessionEnd, SessionOptions, TlsMode, Transaction, Transcript,
+};
+
+/// How long after a failed write the server's last words are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// The message as it goes over the wire: canonical, with transparency, the final dot included.
+pub trait BodySource {
+    /// Appends the next block (about 64 KiB) and says whether more follows. The block that ends with the final
+    /// dot is the last, and is given only if the message may now be taken by the server. An error means that it
+    /// may not, or that the message cannot be read: the connection is dropped without the dot.
+    fn next(&mut self, block: &mut Vec<u8>) -> io::Result<bool>;
+}
+
+/// A session on its connection.
+pub struct Connection {
+    session: Session,
+    wire: Wire,
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    tls: Option<TlsFacts>,
+    read_buffer: Box<[u8]>,
+    /// The wire took bytes that may still lie in its own buffer.
+    unflushed: bool,
+}
+
+/// Why a session did not come to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// No connection.
+    Connect(ConnectError),
+    /// No TLS on it.
+    Tls {
+        /// With whom.
+        endpoint: Endpoint,
+        /// At which address.
+        peer: SocketAddr,
+        /// Why.
+        error: TlsError,
+    },
+    /// The session ended before it was ready.
+    Session {
+        /// With whom.
+        endpoint: Endpoint,
+        /// At which address.
+        peer: SocketAddr,
+        /// How.
+        end: SessionEnd,
+    },
+}
+
+impl Connection {
+    /// Connects, sets TLS up, greets and logs in. With `endpoint.implicit` the session's mode is
+    /// [`TlsMode::Implicit`], whatever `options` says. `tls` is needed where TLS may be begun.
+    pub async fn open(
+        endpoint: &Endpoint,
+        mut options: SessionOptions,
+        tls: Option<&TlsConfig>,
+        now: &dyn Fn() -> Monotonic,
+    ) -> Result<Connection, OpenError> {
+        let timeouts = options.timeouts.clone();
+        let (stream, peer) = connect(endpoint, timeouts.connect, now).await.map_err(OpenError::Connect)?;
+        let tls_error = |error| OpenError::Tls { endpoint: endpoint.clone(), peer, error };
+        let (mut wire, mut facts) = (Wire::Plain(stream), None);
+        if endpoint.implicit {
+            options.tls = TlsMode::Implicit;
+            (wire, facts) = begin_tls(wire, tls, endpoint, timeouts.tls).await.map_err(tls_error)?;
+        } else if options.tls == TlsMode::Implicit {
+            // The session would believe itself inside TLS and log in.
+            return Err(tls_error(TlsError::unconfigured()));
+        }
+        Self::over(wire, facts, endpoint, peer, options, tls, now).await
+    }
+
+    /// The opening of a session on a connection that stands.
+    pub(super) async fn over(
+        wire: Wire,
+        facts: Option<TlsFacts>,
+        endpoint: &Endpoint,
+        peer: SocketAddr,
+        options: SessionOptions,
+        tls: Option<&TlsConfig>,
+        now: &dyn Fn() -> Monotonic,
+    ) -> Result<Connection, OpenError> {
+        let handshake_within = options.timeouts.tls;
+        let mut connection = Connection {
+            session: Session::new(options, now()),
+            wire,
+            endpoint: endpoint.clone(),
+            peer,
+            tls: facts,
+            read_buffer: vec![0; 16 * 1024].into_boxed_slice(),
+            unflushed: false,
+        };
+        loop {
+            match connection.next_event(now).await {
+                Event::Ready => return Ok(connection),
+                Event::StartTls => {
+                    let wire = std::mem::replace(&mut connection.wire, Wire::Gone);
+                    (connection.wire, connection.tls) = begin_tls(wire, tls, endpoint, handshake_within)
+                        .await
+                        .map_err(|error| OpenError::Tls { endpoint: endpoint.clone(), peer, error })?;
+                    connection.session.tls_established(now());
+                }
+                Event::Ended(end) => {
+                    return Err(OpenError::Session { endpoint: endpoint.clone(), peer, end });
+                }
+                Event::SendBody | Event::TransactionEnded(_) => {}
+            }
+        }
+    }
+
+    /// One transaction from MAIL to the reply to the final dot. If it is dropped half-way, the connection is of no
+    /// use any more.
+    pub async fn transact(
+        &mut self,
+        transaction: Transaction,
+        body: &mut dyn BodySource,
+        now: &dyn Fn() -> Monotonic,
+    ) -> Transcript {
+        self.hear_what_is_there(now).await;
+        self.session.begin(transaction, now());
+        loop {
+            match self.next_event(now).await {
+                Event::SendBody => self.send_body(body, now).await,
+                Event::TransactionEnded(transcript) => {
+                    if self.session.end().is_some() {
+                        self.wire = Wire::Gone;
+                    }
+                    return transcript;
+                }
+                // A transcript always comes before the end of its session.
+                Event::Ready | Event::StartTls | Event::Ended(_) => {}
+            }
+        }
+    }
+
+    /// Says QUIT, waits a little for the reply and closes.
+    pub async fn quit(mut self, now: &dyn Fn() -> Monotonic) {
+        self.session.quit(now());
+        while !matches!(self.next_event(now).await, Event::Ended(_)) {}
+    }
+
+    /// Waits until the server ends the session between two messages. Can be dropped at any time.
+    pub async fn idle_closed(&mut self, now: &dyn Fn() -> Monotonic) -> SessionEnd {
+        loop {
+            if let Some(end) = self.session.end() {
+                return end.clone();
+            }
+            self.next_event(now).await;
+        }
+    }
+
+    /// Whether another transaction may be begun here, as far as is known without asking the server.
+    pub fn is_usable(&self) -> bool {
+        self.session.may_begin()
+    }
+
+    /// How the session ended, if it has.
+    pub fn end(&self) -> Option<&SessionEnd> {
+        self.session.end()
+    }
+
+    /// What the server offers.
+    pub fn extensions(&self) -> &Extensions {
+        self.session.extensions()
+    }
+
+    /// What is known of the encryption; `None` in the clear.
+    pub fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref()
+    }
+
+    /// With whom.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// At which address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What came while nobody listened (421, or the end of the line) belongs to no message: it is heard before the
+    /// next one begins.
+    async fn hear_what_is_there(&mut self, now: &dyn Fn() -> Monotonic) {
+        // Lets the runtime look at its sockets.
+        tokio::task::yield_now().await;
+        while self.session.end().is_none() {
+            match timeout(Duration::ZERO, self.wire.moved(&mut self.read_buffer, &[], false)).await {
+                Ok(Moved::Read(read)) => self.take_read(read, now),
+                _ => return,
+            }
+        }
+    }
+
+    /// Moves bytes until the session has something to say. Without an event and without a deadline it waits for
+    /// the server for ever.
+    async fn next_event(&mut self, now: &dyn Fn() -> Monotonic) -> Event {
+        loop {
+            if let Some(event) = self.session.poll_event() {
+                if matches!(event, Event::Ended(_)) {
+                    self.close().await;
+                }
+                return event;
+            }
+            if let Some(end) = self.session.end() {
+                return Event::Ended(end.clone());
+            }
+            // One thing at a time, and then the events again: a reply may come while something is written.
+            let output = self.session.take_output();
+            if output.is_empty() && !self.unflushed {
+                self.step(&[], now).await;
+            } else {
+                self.write(&output, false, now).await;
+            }
+        }
+    }
+
+    /// The whole message. Returns when it is written or the session has ended.
+    async fn send_body(&mut self, body: &mut dyn BodySource, now: &dyn Fn() -> Monotonic) {
+        let mut block = Vec::new();
+        let mut more = true;
+        while more && self.session.end().is_none() {
+            block.clear();
+            match body.next(&mut block) {
+                Ok(true) => {}
+                Ok(false) if !block.ends_with(b".\r\n") => {
+                    self.wire = Wire::Gone;
+                    let fault = LinkFault::Source("expected the final dot at its end, found none".to_owned());
+                    return self.session.handle_closed(fault, now());
+                }
+                Ok(false) => more = false,
+                Err(error) => {
+                    // Closed here and now: what is still buffered must not go, and no dot ever.
+                    self.wire = Wire::Gone;
+                    return self.session.handle_closed(LinkFault::Source(error.to_string()), now());
+                }
+            }
+            self.write(&block, !more, now).await;
+        }
+    }
+
+    /// Writes all of it and flushes, hearing what the server says meanwhile. `last` marks the block with the final
+    /// dot: the session is told in the moment in which its last octet is taken.
+    async fn write(&mut self, bytes: &[u8], last: bool, now: &dyn Fn() -> Monotonic) {
+        let mut written = 0;
+        while (written < bytes.len() || self.unflushed) && self.session.end().is_none() {
+            let before = written;
+            written += self.step(&bytes[written..], now).await;
+            if written == before {
+                continue;
+            }
+            if last && written == bytes.len() {
+                self.session.body_sent(now());
+            } else {
+                self.session.body_progress(now());
+            }
+        }
+    }
+
+    /// The next thing that happens: octets come, octets go (how many is returned), or time is up.
+    async fn step(&mut self, write: &[u8], now: &dyn Fn() -> Monotonic) -> usize {
+        let moved = self.wire.moved(&mut self.read_buffer, write, self.unflushed);
+        let moved = match self.session.deadline() {
+            Some(deadline) => timeout(deadline - now(), moved).await,
+            None => Ok(moved.await),
+        };
+        match moved {
+            Ok(Moved::Read(read)) => self.take_read(read, now),
+            Ok(Moved::Wrote(Ok(written))) => {
+                self.unflushed = true;
+                return written;
+            }
+            Ok(Moved::Flushed(Ok(()))) => self.unflushed = false,
+            Ok(Moved::Wrote(Err(error)) | Moved::Flushed(Err(error))) => {
+                self.read_last_words(&error, now).await
+            }
+            Err(_) => self.session.handle_time(now()),
+        }
+        0
+    }
+
+    fn take_read(&mut self, read: io::Result<usize>, now: &dyn Fn() -> Monotonic) {
+        match read {
+            Ok(0) => self.session.handle_closed(LinkFault::Closed, now()),
+            Ok(count) => self.session.handle_bytes(&self.read_buffer[..count], now()),
+            Err(error) => self.session.handle_closed(LinkFault::Io(error.to_string()), now()),
+        }
+    }
+
+    /// Nothing can be written any more, but a server that refuses a message may say so before it cuts the line.
+    async fn read_last_words(&mut self, error: &io::Error, now: &dyn Fn() -> Monotonic) {
+        let end = now() + LAST_WORDS;
+        while self.session.end().is_none() {
+            match timeout(end - now(), self.wire.moved(&mut self.read_buffer, &[], false)).await {
+                Ok(Moved::Read(Ok(count))) if count > 0 => {
+                    self.session.handle_bytes(&self.read_buffer[..count], now());
+                }
+                _ => self.session.handle_closed(LinkFault::Io(error.to_string()), now()),
+            }
+        }
+        self.unflushed = false;
+    }
+
+    /// Writes what the session still wants to say (QUIT), as far as that goes without waiting for anyone.
+    async fn close(&mut self) {
+        let farewell = self.session.take_output();
+        let mut wire = std::mem::replace(&mut self.wire, Wire::Gone);
+        let goodbye = async {
+            wire.write_all(&farewell).await?;
+            wire.shutdown().await
+        };
+        // The session is over and its end is known; a farewell that does not get through changes nothing.
+        let _unheard = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+async fn begin_tls(
+    wire: Wire,
+    tls: Option<&TlsConfig>,
+    endpoint: &Endpoint,
+    within: Duration,
+) -> Result<(Wire, Option<TlsFacts>), TlsError> {
+    let (Some(tls), Wire::Plain(stream)) = (tls, wire) else {
+        return Err(TlsError::unconfigured());
+    };
+    match timeout(within, handshake(tls, stream, endpoint)).await {
+        Ok(done) => done,
+        Err(_) => Err(TlsError::timed_out(within.as_secs())),
+    }
+}
+
+async fn handshake(
+    tls: &TlsConfig,
+    stream: TcpStream,
+    endpoint: &Endpoint,
+) -> Result<(Wire, Option<TlsFacts>), TlsError> {
+    let (stream, facts) = tls.handshake(stream, &endpoint.host).await?;
+    Ok((Wire::Tls(Box::new(stream)), Some(facts)))
+}
+
+impl OpenError {
+    /// What was being done.
+    pub fn stage(&self) -> Stage {
+        match self {
+            OpenError::Connect(_) => Stage::Connect,
+            OpenError::Tls { .. } => Stage::Tls,
+            OpenError::Session { end, .. } => end.stage,
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Connect(error) => write!(f, "{error}"),
+            OpenError::Tls { endpoint, peer, error } => {
+                write!(f, "set up TLS with {endpoint} ({peer}): {error}")
+            }
+            OpenError::Session { endpoint, peer, end } => {
+                write!(f, "open a session with {endpoint} ({peer}): {end}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}

@@ -1,0 +1,18 @@
+//! Floor 2: connections. Names to addresses, TCP, TLS, and the driver that moves bytes between a socket and
+//! the machine of [`crate::smtp`].
+//!
+//! Time is an argument here too: each call is given the clock that the time-outs are counted with. tokio's
+//! timers only wake it up.
+
+mod connect;
+mod drive;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod wire;
+
+pub use connect::{ConnectError, ConnectFault, Endpoint, connect};
+pub use drive::{BodySource, Connection, OpenError};
+pub use tls::{
+    CertificateFault, CertificateProblem, TlsConfig, TlsError, TlsFacts, TlsFault, TlsOptions, Verify,
+};
