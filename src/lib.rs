@@ -4,5 +4,8 @@ pub mod fs;
 pub mod mail;
 pub mod message;
 pub mod net;
+pub mod outgoing;
+pub mod policy;
+pub mod report;
 pub mod smtp;
 pub mod spool;

@@ -1,0 +1,204 @@
+//! Floor 3: an accepted message as it will be sent: its envelope, its head, and its body as a stream.
+//!
+//! The bytes on disk are never changed; what goes over the wire is made anew at each attempt, and is the same each
+//! time (the time in it is that of acceptance).
+
+use std::fmt;
+use std::io;
+
+use crate::fs::File;
+use crate::mail::{Envelope, Mailbox};
+use crate::message::{
+    self, Canonical, DotStuffer, Facts, HEADER_MAX, HeadText, Header, Identity, NoEnvelope, Refusal, Scan,
+    Unreadable, WireOptions,
+};
+use crate::net::BodySource;
+use crate::spool::Name;
+
+/// How much is read and written at once, octets.
+const BLOCK: usize = 64 * 1024;
+
+/// What the wire form needs from the configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Stands in `Received:` and `Message-ID:`.
+    pub hostname: String,
+    /// The sender where the message names none that is usable.
+    pub from: Option<Mailbox>,
+    /// Completes addresses without a domain.
+    pub domain: Option<String>,
+    /// Whether a `Received:` line is added.
+    pub received: bool,
+}
+
+/// A message that was read.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// From its own bytes.
+    pub addressed: Result<Addressed, NoEnvelope>,
+    /// What the server must be able to take.
+    pub facts: Facts,
+    head: Vec<u8>,
+    body_offset: u64,
+}
+
+/// Sender and recipients.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    /// Those that can be read.
+    pub envelope: Envelope,
+    /// Recipients that cannot.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Why a message cannot be sent, whatever the server.
+#[derive(Debug)]
+pub enum Unsendable {
+    /// It never can be.
+    Refused(Refusal),
+    /// It could not be read.
+    Io(io::Error),
+}
+
+impl Outgoing {
+    /// Reads the message in `file` once from end to end.
+    pub fn read(file: &dyn File, name: &Name, options: &Options) -> Result<Outgoing, Unsendable> {
+        let (header, prefix) = read_header(file)?;
+        let identity = Identity { from: options.from.as_ref(), domain: options.domain.as_deref() };
+        let addressed = message::address(&header, &prefix, &identity)
+            .map(|a| Addressed { envelope: a.envelope, unreadable: a.unreadable });
+        let wire = WireOptions {
+            queue_id: name.id,
+            accepted: name.accepted,
+            hostname: &options.hostname,
+            from: options.from.as_ref(),
+            received: options.received,
+        };
+        let head = message::head(&header, &prefix, &wire);
+        let mut facts = Facts::of_head(&head, &header);
+        let body_offset = header.body_offset() as u64;
+        let mut body = CanonicalBody::new(file, body_offset);
+        let mut block = Vec::with_capacity(BLOCK);
+        let mut more = true;
+        while more {
+            block.clear();
+            more = body.next(&mut block)?;
+            facts.push(&block).map_err(Unsendable::Refused)?;
+        }
+        Ok(Outgoing { addressed, facts, head, body_offset })
+    }
+
+    /// Whether the message needs SMTPUTF8 for these addresses (RFC 6531 section 3.2).
+    pub fn needs_smtputf8<'a>(&self, mut addresses: impl Iterator<Item = &'a Mailbox>) -> bool {
+        self.facts.head == HeadText::Utf8 || addresses.any(Mailbox::is_internationalized)
+    }
+
+    /// The message for the wire, final dot included.
+    pub fn body<'a>(&'a self, file: &'a dyn File) -> WireBody<'a> {
+        WireBody {
+            head: Some(&self.head),
+            body: CanonicalBody::new(file, self.body_offset),
+            canonical: Vec::with_capacity(BLOCK),
+            dots: DotStuffer::new(),
+        }
+    }
+}
+
+/// The header, and the bytes of the file up to at least its end.
+fn read_header(file: &dyn File) -> Result<(Header, Vec<u8>), Unsendable> {
+    let mut prefix = Vec::new();
+    let mut want = 8 * 1024;
+    loop {
+        let at_end = !read_up_to(file, &mut prefix, want)?;
+        match Header::scan(&prefix, at_end).map_err(Unsendable::Refused)? {
+            Scan::Done(header) => return Ok((header, prefix)),
+            Scan::NeedMore => want = (want * 2).min(HEADER_MAX + 1).max(prefix.len() + 1),
+        }
+    }
+}
+
+/// Reads until `prefix` is `want` long. False if the file ended before.
+fn read_up_to(file: &dyn File, prefix: &mut Vec<u8>, want: usize) -> io::Result<bool> {
+    while prefix.len() < want {
+        let start = prefix.len();
+        prefix.resize(want, 0);
+        let read = file.read_at(&mut prefix[start..], start as u64);
+        prefix.truncate(start + *read.as_ref().unwrap_or(&0));
+        if read? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The body with every line ended by CRLF.
+struct CanonicalBody<'a> {
+    file: &'a dyn File,
+    offset: u64,
+    canonical: Canonical,
+    raw: Vec<u8>,
+}
+
+impl<'a> CanonicalBody<'a> {
+    fn new(file: &'a dyn File, offset: u64) -> Self {
+        CanonicalBody { file, offset, canonical: Canonical::new(), raw: vec![0; BLOCK] }
+    }
+
+    /// Appends the next piece. False behind the last.
+    fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let read = self.file.read_at(&mut self.raw, self.offset)?;
+        if read == 0 {
+            self.canonical.finish(out);
+            return Ok(false);
+        }
+        self.offset += read as u64;
+        self.canonical.push(&self.raw[..read], out);
+        Ok(true)
+    }
+}
+
+/// A message on its way to the wire.
+pub struct WireBody<'a> {
+    head: Option<&'a [u8]>,
+    body: CanonicalBody<'a>,
+    canonical: Vec<u8>,
+    dots: DotStuffer,
+}
+
+impl BodySource for WireBody<'_> {
+    fn next(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
+        if let Some(head) = self.head.take() {
+            self.dots.push(head, block);
+        }
+        // A small message leaves in one block, and so in one write.
+        loop {
+            self.canonical.clear();
+            let more = self.body.next(&mut self.canonical)?;
+            self.dots.push(&self.canonical, block);
+            if !more {
+                self.dots.finish(block);
+                return Ok(false);
+            }
+            if block.len() >= BLOCK {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl From<io::Error> for Unsendable {
+    fn from(error: io::Error) -> Unsendable {
+        Unsendable::Io(error)
+    }
+}
+
+impl fmt::Display for Unsendable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsendable::Refused(refusal) => write!(f, "{refusal}"),
+            Unsendable::Io(error) => write!(f, "the message cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Unsendable {}

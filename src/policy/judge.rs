@@ -1,0 +1,203 @@
+//! A whole transaction: what became of each recipient.
+
+use super::{Class, classify};
+use crate::mail::{Outcome, Reply, Stage};
+use crate::smtp::{Answer, EndCause, SessionEnd, Transcript, Unsendable};
+
+/// What a transaction comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// For each recipient of the transaction its outcome; `None` was left over for a next transaction.
+    Settled(Vec<Option<Outcome>>),
+    /// A session problem: nothing is charged to anybody.
+    Session(SessionEnd),
+    /// The line was lost and the final dot was not out: nothing was taken, nothing is charged.
+    Lost(SessionEnd),
+    /// The final dot is out and no reply came: the message may have been taken.
+    InDoubt(SessionEnd),
+}
+
+/// Judges a transaction by what its requests were answered.
+pub fn judge(transcript: &Transcript) -> Judgement {
+    if let Some(end) = session_problem(transcript) {
+        return Judgement::Session(end);
+    }
+    if transcript.is_in_doubt() {
+        let unknown = SessionEnd { stage: Stage::FinalDot, why: EndCause::Closed };
+        return Judgement::InDoubt(transcript.lost.clone().unwrap_or(unknown));
+    }
+    // What refuses the message as a whole counts also if the line was lost behind it.
+    if let Some(outcome) = whole_message(Stage::Mail, &transcript.mail) {
+        return Judgement::Settled(vec![Some(outcome); transcript.rcpts.len()]);
+    }
+    if let (Some(end), Answer::NotSent) = (&transcript.lost, &transcript.dot) {
+        return Judgement::Lost(end.clone());
+    }
+    let taken = || {
+        whole_message(Stage::Data, &transcript.data).or_else(|| match &transcript.dot {
+            Answer::Reply(reply) if transcript.is_taken() => Some(Outcome::Delivered(reply.clone())),
+            dot => whole_message(Stage::FinalDot, dot),
+        })
+    };
+    let outcome = |(index, answer): (usize, &Answer)| match answer {
+        _ if transcript.is_left_over(index) => None,
+        answer if answer.is_completed() => taken(),
+        answer => whole_message(Stage::Rcpt, answer),
+    };
+    Judgement::Settled(transcript.rcpts.iter().enumerate().map(outcome).collect())
+}
+
+/// The first request whose answer is about the session; what follows it is its consequence.
+fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
+    let rcpts = transcript.rcpts.iter().map(|answer| (Stage::Rcpt, answer));
+    let all = std::iter::once((Stage::Mail, &transcript.mail))
+        .chain(rcpts)
+        .chain([(Stage::Data, &transcript.data), (Stage::FinalDot, &transcript.dot)]);
+    for (stage, answer) in all {
+        let Some(reply) = answer.reply().filter(|reply| !is_hoped_for(stage, reply)) else { continue };
+        match classify(stage, reply) {
+            Class::Session => return Some(SessionEnd { stage, why: EndCause::Reply(reply.clone()) }),
+            // DATA behind refused recipients answers 503 or 554: the refusal is the cause.
+            Class::Deferral | Class::Failure if stage == Stage::Mail => return None,
+            Class::Deferral | Class::Failure => {}
+        }
+    }
+    None
+}
+
+fn is_hoped_for(stage: Stage, reply: &Reply) -> bool {
+    match stage {
+        Stage::Data => reply.code == 354,
+        _ => reply.code / 100 == 2,
+    }
+}
+
+/// The outcome of a request that was refused; `None` if it was not.
+fn whole_message(stage: Stage, answer: &Answer) -> Option<Outcome> {
+    match answer {
+        Answer::Reply(reply) if !is_hoped_for(stage, reply) => Some(match classify(stage, reply) {
+            Class::Failure => Outcome::Failed(stage, reply.clone()),
+            Class::Session | Class::Deferral => Outcome::Deferred(stage, reply.clone()),
+        }),
+        Answer::Unsendable(why) => Some(Outcome::Failed(stage, unsendable_reply(*why))),
+        Answer::Reply(_) | Answer::NotSent | Answer::Awaited => None,
+    }
+}
+
+/// In the place of a reply: what the server would have had to say. The text says that it is ours.
+fn unsendable_reply(why: Unsendable) -> Reply {
+    Reply { code: 554, enhanced: Some(why.enhanced()), text: vec![format!("not sent: {why}")] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: u16) -> Reply {
+        Reply { code, enhanced: None, text: vec!["words".into()] }
+    }
+
+    fn said(code: u16) -> Answer {
+        Answer::Reply(reply(code))
+    }
+
+    /// `0` stands for a request that was not sent, `1` for one without a reply.
+    fn answer(code: u16) -> Answer {
+        match code {
+            0 => Answer::NotSent,
+            1 => Answer::Awaited,
+            _ => said(code),
+        }
+    }
+
+    fn transcript(mail: u16, rcpts: &[u16], data: u16, dot: u16, lost: bool) -> Transcript {
+        let end = SessionEnd { stage: Stage::Rcpt, why: EndCause::Closed };
+        Transcript {
+            mail: answer(mail),
+            rcpts: rcpts.iter().map(|code| answer(*code)).collect(),
+            data: answer(data),
+            dot: answer(dot),
+            lost: lost.then_some(end),
+        }
+    }
+
+    /// `+` delivered, `~` deferred, `-` failed, `.` left over; or the name of the judgement.
+    fn judged(t: &Transcript) -> String {
+        match judge(t) {
+            Judgement::Settled(outcomes) => outcomes
+                .iter()
+                .map(|outcome| match outcome {
+                    Some(Outcome::Delivered(_)) => '+',
+                    Some(Outcome::Deferred(..)) => '~',
+                    Some(Outcome::Failed(..)) => '-',
+                    None => '.',
+                })
+                .collect(),
+            Judgement::Session(end) => format!("session at {:?}", end.stage),
+            Judgement::Lost(_) => "lost".into(),
+            Judgement::InDoubt(_) => "in doubt".into(),
+        }
+    }
+
+    #[test]
+    fn recipients_of_one_message_are_kept_apart() {
+        let table: &[(u16, &[u16], u16, u16, bool, &str)] = &[
+            (250, &[250, 251], 354, 250, false, "++"),
+            (250, &[250, 550, 450], 354, 250, false, "+-~"),
+            (250, &[550, 450], 0, 0, false, "-~"),
+            (250, &[550, 550], 554, 0, false, "--"),
+            (250, &[250, 250], 451, 0, false, "~~"),
+            (250, &[250, 550], 354, 451, false, "~-"),
+            (250, &[250, 450], 354, 554, false, "-~"),
+            (550, &[0, 0], 0, 0, false, "--"),
+            (451, &[0, 0], 0, 0, false, "~~"),
+            (250, &[250, 452, 0], 354, 250, false, "+.."),
+            (250, &[250, 552, 250], 354, 250, false, "+.+"),
+            (250, &[452, 250], 354, 250, false, "~+"),
+        ];
+        for (mail, rcpts, data, dot, lost, expected) in table {
+            let t = transcript(*mail, rcpts, *data, *dot, *lost);
+            assert_eq!(judged(&t), *expected, "{mail} {rcpts:?} {data} {dot}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_the_session_is_charged_to_nobody() {
+        assert_eq!(judged(&transcript(421, &[0], 0, 0, true)), "session at Mail");
+        assert_eq!(judged(&transcript(530, &[0], 0, 0, false)), "session at Mail");
+        assert_eq!(judged(&transcript(250, &[250, 535], 354, 250, false)), "session at Rcpt");
+        assert_eq!(judged(&transcript(250, &[250], 354, 421, true)), "session at FinalDot");
+        assert_eq!(judged(&transcript(250, &[250], 503, 0, false)), "session at Data");
+    }
+
+    #[test]
+    fn cascades_are_charged_to_their_first_cause() {
+        // Postfix answers a refused MAIL with 503 to all that follows.
+        assert_eq!(judged(&transcript(552, &[503, 503], 503, 0, false)), "--");
+    }
+
+    #[test]
+    fn a_lost_line_is_in_doubt_only_with_the_dot_out() {
+        assert_eq!(judged(&transcript(250, &[1], 0, 0, true)), "lost");
+        assert_eq!(judged(&transcript(250, &[250, 550], 354, 0, true)), "lost");
+        assert_eq!(judged(&transcript(250, &[250], 354, 1, true)), "in doubt");
+        assert_eq!(judged(&transcript(250, &[250], 354, 250, true)), "+");
+        assert_eq!(judged(&transcript(250, &[250], 354, 554, true)), "-");
+        assert_eq!(judged(&transcript(550, &[0], 0, 0, true)), "-");
+    }
+
+    #[test]
+    fn what_this_server_cannot_take_fails_with_that_reason() {
+        let mut t = transcript(0, &[0, 0], 0, 0, false);
+        t.mail = Answer::Unsendable(Unsendable::EightBit);
+        match judge(&t) {
+            Judgement::Settled(outcomes) => {
+                let [Some(Outcome::Failed(Stage::Mail, reply)), _] = &outcomes[..] else {
+                    panic!("{outcomes:?}")
+                };
+                assert!(reply.to_string().starts_with("554 5.6.3 not sent: expected 8BITMIME"), "{reply}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Floor 1: what an answer means, and what comes next. Pure: a function of what was said and what happened before.
+//!
+//! Three things are told apart, and nothing here ever reads a reply's text:
+//!
+//! - a *session problem* is charged to no message, whatever its first digit: the queue waits whole and in order;
+//! - a *deferral* is about one message or recipient, for now: it is tried again;
+//! - a *failure* is about one message or recipient, for good.
+//!
+//! What is not understood is temporary.
+
+mod classify;
+mod judge;
+mod pace;
+
+pub use classify::{Class, classify};
+pub use judge::{Judgement, judge};
+pub use pace::{LineBudget, Next, aside_gap, login_gap};
