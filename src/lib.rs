@@ -5,6 +5,7 @@ pub mod mail;
 pub mod message;
 pub mod net;
 pub mod outgoing;
+pub mod pickup;
 pub mod policy;
 pub mod report;
 pub mod smtp;
