@@ -8,5 +8,6 @@ pub mod outgoing;
 pub mod pickup;
 pub mod policy;
 pub mod report;
+pub mod sender;
 pub mod smtp;
 pub mod spool;

@@ -1,0 +1,294 @@
+//! One message in one transaction, and what is written down of it before the next one may go.
+
+use std::time::Duration;
+
+use super::{Sender, Stop, Trouble};
+use crate::mail::{Envelope, Mailbox, Outcome, QueueId, ReversePath};
+use crate::message::{NoEnvelope, Refusal};
+use crate::net::Connection;
+use crate::outgoing::{Addressed, Outgoing, Unsendable};
+use crate::policy::{Judgement, Next, judge};
+use crate::report::Report;
+use crate::smtp::{EndCause, SessionEnd, Transaction};
+use crate::spool::{Failed, InFlight, Recipient, Record, SpoolError};
+
+/// After so many transactions that ended with the dot out and no reply the message steps aside.
+const UNKNOWN_ENDS_MAX: u32 = 3;
+/// How long a transaction in flight may still take when the service ends.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// It is settled, or waits without holding anybody; `taken` by the server.
+    Settled { taken: bool },
+    /// It was deferred and holds the line.
+    HoldsLine { cause: String },
+    /// The session is of no use any more; the message is charged nothing.
+    Trouble(Trouble),
+    /// The service ends and the transaction did not end in time. Recovery finds the message.
+    Stopped,
+}
+
+/// Who is still to be sent to, and what is known of the others.
+struct Audience {
+    reverse_path: ReversePath,
+    recipients: Vec<Recipient>,
+    /// Recipients that cannot be read, in words.
+    problems: Vec<String>,
+}
+
+impl Sender {
+    /// Takes the message through one transaction. The move to `sending/` is durable before the first byte leaves,
+    /// and the outcome is on disk when this returns.
+    pub(super) async fn attempt(
+        &mut self,
+        connection: &mut Connection,
+        id: QueueId,
+        stop: &mut Stop,
+    ) -> Result<Attempt, SpoolError> {
+        let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::Settled { taken: false }) };
+        let outgoing = match Outgoing::read(in_flight.file(), in_flight.name(), &self.options.outgoing) {
+            Ok(outgoing) => outgoing,
+            Err(Unsendable::Refused(refusal)) => return self.refuse(in_flight, &refusal),
+            Err(Unsendable::Io(error)) => return self.unreadable(in_flight, &error),
+        };
+        let audience = match audience(&in_flight, &outgoing) {
+            Ok(audience) => audience,
+            Err(NoEnvelope::Refused(refusal)) => return self.refuse(in_flight, &refusal),
+            Err(NoEnvelope::Unconfigured { setting, why }) => {
+                tracing::warn!(id = %id, setting, %why, "message-held");
+                self.spool.defer(in_flight, None)?;
+                self.spool.set_unconfigured(id, format!("{why} (set {setting})"));
+                return Ok(Attempt::Settled { taken: false });
+            }
+        };
+        let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
+        let transaction = Transaction {
+            smtputf8: outgoing.needs_smtputf8(waiting.iter().chain(audience.reverse_path.mailbox())),
+            reverse_path: audience.reverse_path.clone(),
+            forward_paths: waiting,
+            size: outgoing.facts.size,
+            eight_bit: outgoing.facts.eight_bit,
+        };
+        let clock = self.clock.clone();
+        let now = move || clock.monotonic();
+        let mut body = outgoing.body(in_flight.file());
+        let transcript = tokio::select! {
+            transcript = connection.transact(transaction, &mut body, &now) => transcript,
+            () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
+        };
+        drop(body);
+        match judge(&transcript) {
+            Judgement::Settled(outcomes) => self.settle(in_flight, audience, outcomes),
+            Judgement::Session(end) | Judgement::Lost(end) => {
+                self.spool.defer(in_flight, None)?;
+                if let EndCause::Source(error) = &end.why {
+                    tracing::error!(id = %id, %error, "message-unreadable");
+                }
+                Ok(Attempt::Trouble(Trouble::ended(&end, connection.peer())))
+            }
+            Judgement::InDoubt(end) => {
+                self.unknown_end(in_flight, &audience, &end)?;
+                Ok(Attempt::Trouble(Trouble::ended(&end, connection.peer())))
+            }
+        }
+    }
+
+    /// Every recipient that was tried has an outcome.
+    fn settle(
+        &mut self,
+        in_flight: InFlight,
+        mut audience: Audience,
+        outcomes: Vec<Option<Outcome>>,
+    ) -> Result<Attempt, SpoolError> {
+        let tried = audience.recipients.iter_mut().filter(|r| r.is_waiting());
+        for (recipient, outcome) in tried.zip(outcomes) {
+            if let Some(outcome) = outcome {
+                self.log_outcome(&in_flight, &recipient.mailbox, &outcome);
+                recipient.outcome = Some(outcome);
+            }
+        }
+        let taken = audience.recipients.iter().any(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
+        if taken {
+            self.budget.delivered();
+        }
+        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
+        record.attempts += 1;
+        record.set_recipients(&audience.reverse_path, &audience.recipients);
+        let deferral = audience.waiting().find_map(|r| match &r.outcome {
+            Some(Outcome::Deferred(stage, reply)) => {
+                Some(format!("{reply} (in reply to {})", stage.request()))
+            }
+            _ => None,
+        });
+        if let Some(cause) = deferral {
+            return self.deferred(in_flight, record, cause, taken);
+        }
+        if audience.waiting().next().is_some() {
+            // Left over because the server takes no more at once: the rest goes next, from the head of the line.
+            self.spool.defer(in_flight, Some(record))?;
+            return Ok(Attempt::Settled { taken });
+        }
+        let all_taken = audience.recipients.iter().all(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
+        if all_taken && audience.problems.is_empty() {
+            self.spool.deliver(in_flight)?;
+        } else {
+            self.give_up(in_flight, record, &audience)?;
+        }
+        Ok(Attempt::Settled { taken })
+    }
+
+    fn deferred(
+        &mut self,
+        in_flight: InFlight,
+        mut record: Record,
+        cause: String,
+        taken: bool,
+    ) -> Result<Attempt, SpoolError> {
+        let id = in_flight.name().id;
+        let next = match record.aside {
+            Some(tries) => {
+                record.aside = Some(tries.saturating_add(1));
+                Next::StepAside
+            }
+            None => self.budget.deferred(),
+        };
+        if next == Next::StepAside && record.aside.is_none() {
+            tracing::warn!(id = %id, %cause, "message-stepped-aside");
+            record.aside = Some(0);
+        }
+        self.schedule_aside(id, record.aside);
+        self.spool.defer(in_flight, Some(record))?;
+        Ok(match next {
+            Next::HoldLine => Attempt::HoldsLine { cause },
+            Next::StepAside => Attempt::Settled { taken },
+        })
+    }
+
+    /// The dot is out and nobody knows: it counts, for a message must not be sent again and again for ever.
+    fn unknown_end(
+        &mut self,
+        in_flight: InFlight,
+        audience: &Audience,
+        end: &SessionEnd,
+    ) -> Result<(), SpoolError> {
+        let id = in_flight.name().id;
+        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
+        record.set_recipients(&audience.reverse_path, &audience.recipients);
+        record.unknown_ends += 1;
+        tracing::warn!(id = %id, cause = %end, times = record.unknown_ends, "outcome-unknown");
+        if let Some(tries) = record.aside {
+            record.aside = Some(tries.saturating_add(1));
+        } else if record.unknown_ends >= UNKNOWN_ENDS_MAX {
+            tracing::warn!(id = %id, cause = %end, "message-stepped-aside");
+            record.aside = Some(0);
+        }
+        self.schedule_aside(id, record.aside);
+        self.spool.defer(in_flight, Some(record))
+    }
+
+    fn give_up(
+        &self,
+        in_flight: InFlight,
+        mut record: Record,
+        audience: &Audience,
+    ) -> Result<(), SpoolError> {
+        let recipients: Vec<_> =
+            audience.recipients.iter().map(|r| (r.mailbox.clone(), r.outcome.clone())).collect();
+        let failed = self.failed(&in_flight, &recipients, &audience.problems);
+        tracing::error!(
+            id = %in_flight.name().id,
+            file = in_flight.name().label(),
+            report = in_flight.name().report(),
+            "failed"
+        );
+        record.failed = Some(failed);
+        self.spool.fail(in_flight, &record)
+    }
+
+    /// Its bytes can never be sent.
+    fn refuse(&self, in_flight: InFlight, refusal: &Refusal) -> Result<Attempt, SpoolError> {
+        tracing::error!(
+            id = %in_flight.name().id,
+            file = in_flight.name().label(),
+            reason = %refusal,
+            report = in_flight.name().report(),
+            "refused"
+        );
+        let mut record = Record::empty();
+        record.failed = Some(self.failed(&in_flight, &[], &[refusal.to_string()]));
+        self.spool.fail(in_flight, &record)?;
+        Ok(Attempt::Settled { taken: false })
+    }
+
+    /// The disk does not give its bytes: it is not the message's fault, and it holds nobody.
+    fn unreadable(&self, in_flight: InFlight, error: &std::io::Error) -> Result<Attempt, SpoolError> {
+        let id = in_flight.name().id;
+        tracing::error!(id = %id, %error, "message-unreadable");
+        self.spool.defer(in_flight, None)?;
+        self.spool.set_unconfigured(id, format!("it cannot be read: {error}"));
+        Ok(Attempt::Settled { taken: false })
+    }
+
+    fn failed(
+        &self,
+        in_flight: &InFlight,
+        recipients: &[(Mailbox, Option<Outcome>)],
+        problems: &[String],
+    ) -> Failed {
+        let (name, given_up) = (in_flight.name(), self.clock.wall());
+        let file = name.to_string();
+        let report = Report {
+            label: name.label(),
+            file: &file,
+            accepted: name.accepted,
+            given_up,
+            recipients,
+            problems,
+        };
+        Failed::new(given_up, report.text())
+    }
+
+    fn log_outcome(&self, in_flight: &InFlight, to: &Mailbox, outcome: &Outcome) {
+        let (id, file) = (in_flight.name().id, in_flight.name().label());
+        match outcome {
+            Outcome::Delivered(reply) => tracing::info!(%id, file, %to, %reply, "delivered"),
+            Outcome::Deferred(stage, reply) => {
+                tracing::warn!(%id, file, %to, %reply, request = stage.request(), "deferred");
+            }
+            Outcome::Failed(stage, reply) => {
+                tracing::error!(%id, file, %to, %reply, request = stage.request(), "recipient-failed");
+            }
+        }
+    }
+}
+
+impl Audience {
+    fn waiting(&self) -> impl Iterator<Item = &Recipient> {
+        self.recipients.iter().filter(|r| r.is_waiting())
+    }
+}
+
+/// The frozen envelope if there is one, else that of the message's own bytes.
+fn audience(in_flight: &InFlight, outgoing: &Outgoing) -> Result<Audience, NoEnvelope> {
+    let problems = |addressed: &Addressed| addressed.unreadable.iter().map(ToString::to_string).collect();
+    let frozen = in_flight.record().and_then(Record::recipients);
+    match (frozen, &outgoing.addressed) {
+        (Some((reverse_path, recipients)), addressed) => Ok(Audience {
+            reverse_path,
+            recipients,
+            problems: addressed.as_ref().map(problems).unwrap_or_default(),
+        }),
+        (None, Ok(addressed)) => {
+            let Envelope { reverse_path, .. } = &addressed.envelope;
+            let waiting = |m: &Mailbox| Recipient { mailbox: m.clone(), outcome: None };
+            Ok(Audience {
+                reverse_path: reverse_path.clone(),
+                recipients: addressed.envelope.forward_paths().iter().map(waiting).collect(),
+                problems: problems(addressed),
+            })
+        }
+        (None, Err(error)) => Err(error.clone()),
+    }
+}

@@ -1,0 +1,101 @@
+//! What the sender last said about the smarthost, for `status`: `meta/sender.json`. A hint, not a record: it is not
+//! synced, nothing depends on it, and it is written only when something changes.
+
+use std::ffi::OsStr;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{Dir, Fs};
+use crate::mail::UnixTime;
+
+const NAME: &str = "sender.json";
+const TEMPORARY: &str = ".sender.tmp";
+
+/// What the sender is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SenderState {
+    /// The last session was in order.
+    Usable {
+        /// The smarthost's name.
+        smarthost: String,
+        /// Seconds since 1970.
+        since: u64,
+    },
+    /// The smarthost cannot be used; nothing is charged to any message.
+    Unusable {
+        /// The smarthost's name.
+        smarthost: String,
+        /// Seconds since 1970.
+        since: u64,
+        /// What was being done.
+        step: String,
+        /// What went wrong.
+        cause: String,
+        /// What to do.
+        hint: String,
+    },
+    /// No smarthost is configured: messages are accepted and kept.
+    NoSmarthost {
+        /// Seconds since 1970.
+        since: u64,
+    },
+    /// A deferred message holds the line.
+    Held {
+        /// The smarthost's name.
+        smarthost: String,
+        /// Seconds since 1970.
+        since: u64,
+        /// Its queue id.
+        message: String,
+        /// What the server said.
+        cause: String,
+    },
+}
+
+impl SenderState {
+    /// The same apart from the time.
+    pub(super) fn is_like(&self, other: &SenderState) -> bool {
+        let at_zero = |state: &SenderState| {
+            let mut state = state.clone();
+            *state.since_mut() = 0;
+            state
+        };
+        at_zero(self) == at_zero(other)
+    }
+
+    fn since_mut(&mut self) -> &mut u64 {
+        match self {
+            SenderState::Usable { since, .. }
+            | SenderState::Unusable { since, .. }
+            | SenderState::NoSmarthost { since }
+            | SenderState::Held { since, .. } => since,
+        }
+    }
+
+    /// Since when.
+    pub fn since(&self) -> UnixTime {
+        let mut state = self.clone();
+        UnixTime::from_secs(*state.since_mut())
+    }
+
+    /// Writes it. That it cannot be written is the caller's to log; nothing depends on it.
+    pub(super) fn write(&self, fs: &dyn Fs) -> io::Result<()> {
+        let json = serde_json::to_vec(self)?;
+        match fs.unlink(Dir::Meta, OsStr::new(TEMPORARY)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        fs.create(Dir::Meta, OsStr::new(TEMPORARY))?.append(&json)?;
+        fs.replace(Dir::Meta, OsStr::new(TEMPORARY), OsStr::new(NAME))
+    }
+
+    /// Reads it; `None` if there is none that can be read.
+    pub fn read(fs: &dyn Fs) -> Option<SenderState> {
+        let file = fs.open(Dir::Meta, OsStr::new(NAME)).ok()?;
+        let mut bytes = vec![0; 64 * 1024];
+        let read = file.read_at(&mut bytes, 0).ok()?;
+        serde_json::from_slice(&bytes[..read]).ok()
+    }
+}

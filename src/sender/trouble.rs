@@ -1,0 +1,126 @@
+//! Why the smarthost cannot be used, and what to do about it.
+
+use std::fmt;
+
+use crate::mail::Stage;
+use crate::net::{CertificateFault, ConnectFault, OpenError, TlsError, TlsFault};
+use crate::smtp::{EndCause, SessionEnd};
+
+/// A session problem: charged to no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What was being done.
+    pub stage: Stage,
+    /// What went wrong, with the server's words where it said something.
+    pub cause: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Trouble {
+    /// No session came to be.
+    pub(super) fn opening(error: &OpenError, smarthost: &str) -> Trouble {
+        let hint = match error {
+            OpenError::Connect(error) => connect_hint(error.kind),
+            OpenError::Tls { error, .. } => tls_hint(error.kind),
+            OpenError::Session { end, .. } => session_hint(end),
+        };
+        Trouble {
+            stage: error.stage(),
+            cause: format!("failed to {error}"),
+            hint: hint.replace("{}", smarthost),
+        }
+    }
+
+    /// A session ended or was refused in the middle.
+    pub(super) fn ended(end: &SessionEnd, peer: impl fmt::Display) -> Trouble {
+        Trouble { stage: end.stage, cause: format!("{peer}: {end}"), hint: session_hint(end).to_owned() }
+    }
+
+    /// TLS cannot be set up on our side.
+    pub(super) fn no_tls(error: &TlsError) -> Trouble {
+        Trouble { stage: Stage::Tls, cause: error.to_string(), hint: tls_hint(error.kind).to_owned() }
+    }
+
+    /// The login is missing on our side.
+    pub(super) fn no_password(why: String) -> Trouble {
+        Trouble { stage: Stage::Auth, cause: why, hint: "see password in [[smarthost]]".into() }
+    }
+
+    /// Whether a login was refused: then the next one waits longer, so that no account is locked.
+    pub(super) fn is_refused_login(&self) -> bool {
+        self.stage == Stage::Auth
+    }
+}
+
+fn connect_hint(fault: ConnectFault) -> &'static str {
+    match fault {
+        ConnectFault::Dns => {
+            "check the host in url, and that this box can reach its name server (/etc/resolv.conf)"
+        }
+        ConnectFault::Refused => {
+            "nothing answers on that port: is the server running, and is the port in url right?"
+        }
+        ConnectFault::NoRoute => {
+            "there is no way to that address from here: check the network and its gateway"
+        }
+        ConnectFault::TimedOut => {
+            "the host is down, or a firewall swallows the connection: check host and port in url"
+        }
+        ConnectFault::Other => "check host and port in url",
+    }
+}
+
+fn tls_hint(fault: TlsFault) -> &'static str {
+    match fault {
+        TlsFault::Certificate(CertificateFault::UnknownIssuer) => {
+            "if this is your own server, name the certificate of its issuer in ca_file"
+        }
+        TlsFault::Certificate(CertificateFault::Expired) => {
+            "the server's certificate has to be renewed; if its dates are right, this box's clock is wrong"
+        }
+        TlsFault::Certificate(CertificateFault::NotYetValid) => "check this box's clock",
+        TlsFault::Certificate(CertificateFault::WrongName) => {
+            "use in url the name that stands in the certificate"
+        }
+        TlsFault::Certificate(CertificateFault::Revoked | CertificateFault::Other) => {
+            "the server's certificate has to be replaced"
+        }
+        TlsFault::CaFile => "check ca_file in [[smarthost]]: a readable file of certificates in PEM",
+        TlsFault::NoRoots => "install the system's certificates (package ca-certificates), or set ca_file",
+        TlsFault::Name => "use a host name in url, as it stands in the server's certificate",
+        TlsFault::NotTls => {
+            "that port does not speak TLS from the start: use smtp:// instead of smtps://, or port 465"
+        }
+        TlsFault::Handshake => "the server wants a TLS that is not spoken here (1.2 and 1.3 are)",
+        TlsFault::Link | TlsFault::Unconfigured => "it is tried again",
+    }
+}
+
+fn session_hint(end: &SessionEnd) -> &'static str {
+    match (&end.why, end.stage) {
+        (EndCause::Reply(_), Stage::Auth) => "check user and password in [[smarthost]]",
+        (EndCause::Reply(reply), _) if matches!(reply.code, 530 | 535 | 538) => {
+            "the server wants a login: set user and password in [[smarthost]]"
+        }
+        (EndCause::Reply(_), Stage::Greeting) => {
+            "the server does not want to talk to this box: ask who runs it"
+        }
+        (EndCause::NotOffered(_), _) => {
+            "check url, tls and user in [[smarthost]] against what the server offers"
+        }
+        (EndCause::TimedOut(_), Stage::Greeting) => {
+            "something accepts connections and says nothing: a port that wants TLS from the start is smtps://"
+        }
+        (EndCause::Protocol(_), Stage::Greeting) => {
+            "what answers on that port is not a mail server: check url"
+        }
+        _ => "it is tried again",
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
