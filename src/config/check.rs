@@ -1,0 +1,350 @@
+//! What the files mean: defaults filled in, values parsed, contradictions refused.
+
+use std::fmt::Display;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::error::{ConfigError, Source};
+use super::raw::{At, Raw, RawPassword, RawPasswordTable, RawSmarthost};
+use super::value::{Url, parse_duration, parse_url};
+use super::{Config, Delivery, Identity, Password, Pickup, Smarthost, Tls};
+use crate::pickup::Pattern;
+
+/// All that was read; a later layer stands above an earlier one.
+pub(super) struct Layers {
+    pub(super) layers: Vec<(Source, Raw)>,
+    pub(super) spool: Option<PathBuf>,
+    /// Where it was said, and the url.
+    pub(super) smarthost: Option<(&'static str, String)>,
+}
+
+impl Layers {
+    /// The value of the highest layer that has one, parsed.
+    fn value<T, V>(
+        &self,
+        key: impl Fn(&Raw) -> &At<T>,
+        parse: impl Fn(&T) -> Result<V, String>,
+    ) -> Result<Option<V>, ConfigError> {
+        let found = self.layers.iter().rev().find_map(|(source, raw)| Some((source, key(raw).as_ref()?)));
+        found.map(|(source, value)| at(source, value, &parse)).transpose()
+    }
+
+    /// The same for a value that is a string.
+    fn text<V>(
+        &self,
+        key: impl Fn(&Raw) -> &At<String>,
+        parse: impl Fn(&str) -> Result<V, String>,
+    ) -> Result<Option<V>, ConfigError> {
+        self.value(key, |text| parse(text))
+    }
+}
+
+/// Parses a value; an error points at it.
+fn at<T, V>(
+    source: &Source,
+    value: &Spanned<T>,
+    parse: impl Fn(&T) -> Result<V, String>,
+) -> Result<V, ConfigError> {
+    parse(value.get_ref()).map_err(|message| source.error(value.span(), message))
+}
+
+fn text(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a value, found an empty string".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn parsed<V: FromStr<Err: Display>>(text: &str) -> Result<V, String> {
+    text.parse().map_err(|e: V::Err| e.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(format!("expected a span of time above zero, found {text:?}")),
+        span => Ok(span),
+    }
+}
+
+pub(super) fn check(layers: Layers) -> Result<Config, ConfigError> {
+    let default_dir = || PathBuf::from("/var/spool/pillarbox");
+    let spool_dir = match &layers.spool {
+        Some(dir) => dir.clone(),
+        None => layers.text(|r| &r.spool.dir, |t| text(t).map(PathBuf::from))?.unwrap_or_else(default_dir),
+    };
+    Ok(Config {
+        spool_dir,
+        pickup: check_pickup(&layers)?,
+        identity: check_identity(&layers)?,
+        smarthost: check_smarthosts(&layers)?,
+        delivery: check_delivery(&layers)?,
+        level: layers.text(|r| &r.log.level, level)?.unwrap_or(tracing::Level::INFO),
+    })
+}
+
+fn level(text: &str) -> Result<tracing::Level, String> {
+    text.parse().map_err(|_| format!("expected error, warn, info, debug or trace, found {text:?}"))
+}
+
+fn check_pickup(layers: &Layers) -> Result<Pickup, ConfigError> {
+    let patterns = |texts: &Vec<String>| match texts.is_empty() {
+        true => Err("expected at least one pattern, found none".to_owned()),
+        false => Ok(texts.iter().map(|t| Pattern::new(t)).collect()),
+    };
+    Ok(Pickup {
+        patterns: layers.value(|r| &r.pickup.patterns, patterns)?.unwrap_or_else(Pattern::defaults),
+        settle: layers.text(|r| &r.pickup.settle, positive)?.unwrap_or(Duration::from_millis(500)),
+        rescan: layers.text(|r| &r.pickup.rescan, positive)?.unwrap_or(Duration::from_secs(60)),
+    })
+}
+
+fn check_identity(layers: &Layers) -> Result<Identity, ConfigError> {
+    let node = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let hostname = layers.text(|r| &r.identity.hostname, domain_name)?.unwrap_or_else(node);
+    let mailname = || std::fs::read_to_string("/etc/mailname").ok().and_then(|t| domain_name(t.trim()).ok());
+    let from_host = || Some(node()).filter(|name| name.contains('.'));
+    Ok(Identity {
+        hostname,
+        from: layers.text(|r| &r.identity.from, parsed)?,
+        domain: layers.text(|r| &r.identity.domain, domain_name)?.or_else(mailname).or_else(from_host),
+    })
+}
+
+fn domain_name(text: &str) -> Result<String, String> {
+    match format!("a@{text}").parse::<crate::mail::Mailbox>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("expected a host or domain name, found {text:?}")),
+    }
+}
+
+fn check_delivery(layers: &Layers) -> Result<Delivery, ConfigError> {
+    let hold_line = |text: &str| match text {
+        "forever" => Ok(None),
+        _ => parse_duration(text).map(Some).map_err(|e| format!("{e}; or \"forever\"")),
+    };
+    Ok(Delivery {
+        retry_interval: layers
+            .text(|r| &r.delivery.retry_interval, positive)?
+            .unwrap_or(Duration::from_secs(30)),
+        hold_line: layers
+            .text(|r| &r.delivery.hold_line, hold_line)?
+            .unwrap_or(Some(Duration::from_secs(300))),
+        keep_open: layers.text(|r| &r.delivery.keep_open, duration)?.unwrap_or(Duration::from_secs(5)),
+        received: layers.value(|r| &r.delivery.received, |v| Ok(*v))?.unwrap_or(true),
+    })
+}
+
+/// The highest layer that has any smarthost has them all. `--smarthost` replaces the url of what the files say.
+fn check_smarthosts(layers: &Layers) -> Result<Option<Smarthost>, ConfigError> {
+    if let Some((place, url)) = &layers.smarthost {
+        let url = parse_url(url).map_err(|message| ConfigError::new(*place, message))?;
+        return Ok(Some(plain_smarthost(url)));
+    }
+    let Some((source, hosts)) = layers
+        .layers
+        .iter()
+        .rev()
+        .find(|(_, raw)| !raw.smarthost.is_empty())
+        .map(|(s, raw)| (s, &raw.smarthost))
+    else {
+        return Ok(None);
+    };
+    if let [_, second, ..] = &hosts[..] {
+        let span = second.url.as_ref().map_or(0..0, Spanned::span);
+        return Err(source.error(span, "expected one [[smarthost]], found a second"));
+    }
+    check_smarthost(source, &hosts[0]).map(Some)
+}
+
+fn plain_smarthost(url: Url) -> Smarthost {
+    let tls = if url.implicit_tls { Tls::Required } else { Tls::Auto };
+    Smarthost {
+        name: url.host.clone(),
+        port: url.port.unwrap_or(if url.implicit_tls { 465 } else { 25 }),
+        host: url.host,
+        implicit_tls: url.implicit_tls,
+        tls,
+        login: None,
+        ca_file: None,
+        timeout: DEFAULT_TIMEOUT,
+    }
+}
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+fn check_smarthost(source: &Source, raw: &RawSmarthost) -> Result<Smarthost, ConfigError> {
+    let optional = |value: &At<String>| value.as_ref().map(|v| at(source, v, |t| text(t))).transpose();
+    let Some(url_at) = &raw.url else {
+        return Err(ConfigError::new(
+            source.path.display().to_string(),
+            "[[smarthost]] has no url: expected url = \"smtps://host\" or \"smtp://host\"",
+        ));
+    };
+    let url = at(source, url_at, |t| parse_url(t))?;
+    let mut host = plain_smarthost(url.clone());
+    host.login = check_login(source, raw)?;
+    if host.login.is_some() {
+        host.tls = Tls::Required;
+        host.port = url.port.unwrap_or(if url.implicit_tls { 465 } else { 587 });
+    }
+    if let Some(tls) = &raw.tls {
+        host.tls = at(source, tls, |t| check_tls(t, &host))?;
+    }
+    host.name = optional(&raw.name)?.unwrap_or_else(|| host.host.clone());
+    host.ca_file = optional(&raw.ca_file)?.map(PathBuf::from);
+    if let Some(timeout) = &raw.timeout {
+        host.timeout = at(source, timeout, |t| positive(t))?;
+    }
+    Ok(host)
+}
+
+fn check_tls(text: &str, host: &Smarthost) -> Result<Tls, String> {
+    let is_here = matches!(host.host.as_str(), "localhost" | "::1") || host.host.starts_with("127.");
+    match text {
+        "required" => Ok(Tls::Required),
+        "auto" | "none" if host.implicit_tls => {
+            Err(format!("smtps:// is TLS from the first byte: not with {text:?}"))
+        }
+        "auto" if host.login.is_some() => Err("a login needs tls = \"required\", found \"auto\"".into()),
+        "auto" => Ok(Tls::Auto),
+        "none" if host.login.is_some() && !is_here => {
+            Err("a login without TLS would show the password to everybody on the way: expected \"required\""
+                .into())
+        }
+        "none" => Ok(Tls::None),
+        _ => Err(format!("expected \"required\", \"auto\" or \"none\", found {text:?}")),
+    }
+}
+
+fn check_login(source: &Source, raw: &RawSmarthost) -> Result<Option<(String, Password)>, ConfigError> {
+    match (&raw.user, &raw.password) {
+        (None, None) => Ok(None),
+        (Some(user), None) => Err(source.error(user.span(), "user is set but password is not")),
+        (None, Some(password)) => Err(source.error(password.span(), "password is set but user is not")),
+        (Some(user), Some(password)) => {
+            Ok(Some((at(source, user, |t| text(t))?, check_password(source, password)?)))
+        }
+    }
+}
+
+fn check_password(source: &Source, raw: &Spanned<RawPassword>) -> Result<Password, ConfigError> {
+    let table = match raw.get_ref() {
+        RawPassword::Table(table) => table,
+        RawPassword::Inline(secret) => {
+            let mode = std::fs::metadata(&source.path).map_or(0, |m| m.mode() & 0o7777);
+            if mode & 0o004 == 0 {
+                return Ok(Password::Inline(secret.clone()));
+            }
+            let message = format!("a password stands in a file that everybody can read (mode {mode:04o})");
+            return Err(source
+                .error(raw.span(), message)
+                .hint(format!("chmod o-r {}", source.path.display())));
+        }
+    };
+    match table {
+        RawPasswordTable { file: Some(path), env: None, credential: None } => Ok(Password::File(path.into())),
+        RawPasswordTable { file: None, env: Some(name), credential: None } => Ok(Password::Env(name.clone())),
+        RawPasswordTable { file: None, env: None, credential: Some(name) } => {
+            Ok(Password::Credential(name.clone()))
+        }
+        _ => Err(source.error(raw.span(), "expected one of file, env and credential")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::parse_text;
+    use super::super::{DEFAULT_FILE, Tls};
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_commented_default_file_says_what_the_code_does() {
+        let empty = parse_text("").unwrap();
+        assert_eq!(format!("{:?}", parse_text(DEFAULT_FILE).unwrap()), format!("{empty:?}"));
+        // With the comments taken off, every key is one that the code knows, and those without a value of
+        // their own have the default.
+        let keys: String = DEFAULT_FILE
+            .lines()
+            .map(|line| {
+                let is_setting = |l: &&str| {
+                    let key = l.split(" = ").next().unwrap_or_default();
+                    l.starts_with("[[")
+                        || (key != *l && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+                };
+                line.strip_prefix("# ").filter(is_setting).unwrap_or(line)
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        let full = parse_text(&keys).unwrap();
+        assert_eq!(full.spool_dir, empty.spool_dir);
+        assert_eq!(format!("{:?}", full.pickup), format!("{:?}", empty.pickup));
+        assert_eq!(format!("{:?}", full.delivery), format!("{:?}", empty.delivery));
+        assert_eq!(full.level, empty.level);
+        let host = full.smarthost.unwrap();
+        assert_eq!((host.tls, host.port, host.timeout), (Tls::Required, 465, DEFAULT_TIMEOUT));
+    }
+
+    #[test]
+    fn an_error_names_file_line_text_and_what_would_be_valid() {
+        let unknown = error("[delivery]\nretry = \"30s\"\n");
+        assert!(
+            unknown.starts_with(
+                "pillarbox.toml line 2: unknown field `retry`, expected one of `retry_interval`"
+            )
+        );
+        assert!(unknown.ends_with("    2 | retry = \"30s\""), "{unknown}");
+        let unit = error("[delivery]\nretry_interval = \"30\"");
+        assert!(unit.contains("line 2: expected a span of time like"), "{unit}");
+        assert!(
+            error("[[smarthost]]\nurl = \"mail.example.com\"")
+                .contains("line 2: no scheme: expected smtps://host")
+        );
+        assert!(error("[[smarthost]]\nurl=\"smtp://a\"\n[[smarthost]]\nurl=\"smtp://b\"").contains("line 4"));
+        assert!(error("[[smarthost]]\nname=\"x\"").contains("has no url"));
+        assert!(
+            error("[pickup]\nsettle = 5").contains("line 2: invalid type: integer `5`, expected a string")
+        );
+    }
+
+    #[test]
+    fn no_error_shows_a_secret() {
+        let texts = [
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = 1234567",
+            "[[smarthost]]\nurl = \"smtp://a\"\npassword = \"1234567\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = \"1234567",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = [\n  \"1234567\"\n]",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npasword = \"1234567\"",
+            "[[smarthost]]\nurl = \"smtp://u:1234567@a\"",
+            "smarthost = [{ url = \"smtp://a\", user = 5, password = \"1234567\" }]",
+        ];
+        for text in texts {
+            let shown = error(text);
+            assert!(!shown.contains("1234567"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_login_never_goes_over_a_plain_link() {
+        let login = "user = \"u\"\npassword = { env = \"X\" }\n";
+        let with = |rest: &str| parse_text(&format!("[[smarthost]]\n{login}{rest}"));
+        let host = with("url = \"smtp://mail.example.com\"").unwrap().smarthost.unwrap();
+        assert_eq!((host.tls, host.port), (Tls::Required, 587));
+        assert!(with("url = \"smtp://mail.example.com\"\ntls = \"auto\"").is_err());
+        assert!(with("url = \"smtp://mail.example.com\"\ntls = \"none\"").is_err());
+        assert!(with("url = \"smtp://127.0.0.1\"\ntls = \"none\"").is_ok());
+        let host = parse_text("[[smarthost]]\nurl = \"smtp://relay\"").unwrap().smarthost.unwrap();
+        assert_eq!((host.tls, host.port), (Tls::Auto, 25));
+    }
+}

@@ -1,0 +1,111 @@
+//! One message that names the place, the cause and what would be valid, and never shows a secret.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with the configuration.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// A file, or what stands for one: `--smarthost`.
+    place: String,
+    /// Line number and text, with a secret masked.
+    line: Option<(usize, String)>,
+    message: String,
+    hint: Option<String>,
+}
+
+/// A file that was read, to point into.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(place: impl Into<String>, message: impl Into<String>) -> ConfigError {
+        ConfigError { place: place.into(), line: None, message: message.into(), hint: None }
+    }
+
+    pub(super) fn cannot_read(path: &Path, error: &std::io::Error) -> ConfigError {
+        ConfigError::new(path.display().to_string(), format!("cannot be read: {error}"))
+    }
+
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> ConfigError {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl Source {
+    /// An error about the text in `span`.
+    pub(super) fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
+        let number = before.bytes().filter(|b| *b == b'\n').count() + 1;
+        let line = self.text.lines().nth(number - 1).unwrap_or_default();
+        ConfigError {
+            place: self.path.display().to_string(),
+            line: Some((number, mask(line))),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// An error of the TOML reader. Its own text quotes what it found, which may be a password.
+    pub(super) fn toml_error(&self, error: &toml::de::Error) -> ConfigError {
+        let span = error.span().unwrap_or(0..0);
+        if self.is_secret(&span) {
+            let valid =
+                "expected a string, { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
+            return self.error(span, valid);
+        }
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        self.error(span, message)
+    }
+
+    /// Whether the nearest key in front of the span's end is one whose value nobody may see.
+    fn is_secret(&self, span: &Range<usize>) -> bool {
+        let line_end = self
+            .text
+            .get(span.end..)
+            .and_then(|rest| rest.find('\n'))
+            .map_or(self.text.len(), |n| span.end + n);
+        let until = self.text.get(..line_end).unwrap_or(&self.text);
+        until.lines().rev().find(|line| line.contains('=')).is_some_and(is_secret_line)
+    }
+}
+
+/// Whether nobody may see what stands behind the `=`: a password, also under a key that was mistyped, and a url with a
+/// login in it.
+fn is_secret_line(line: &str) -> bool {
+    let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let is_secret_key = ["pas", "pw", "secret", "token", "cred"].iter().any(|part| key.contains(part));
+    is_secret_key || line.contains("password") || (line.contains("://") && line.contains('@'))
+}
+
+fn mask(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, _)) if is_secret_line(line) => format!("{} = ****", key.trim_end()),
+        _ => line.to_owned(),
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place)?;
+        if let Some((number, _)) = &self.line {
+            write!(f, " line {number}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        if let Some((number, text)) = &self.line {
+            write!(f, "\n{number:>5} | {text}")?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,91 @@
+//! Which files, and what stands above them.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::check::{Layers, check};
+use super::error::{ConfigError, Source};
+use super::raw::Raw;
+use super::{Config, DEFAULT_FILE};
+
+/// Where the configuration is if nothing else is said.
+const DEFAULT_PATH: &str = "/etc/pillarbox/pillarbox.toml";
+
+/// What the command line says; it stands above the environment, which stands above the files.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--spool`.
+    pub spool: Option<PathBuf>,
+    /// `--smarthost`.
+    pub smarthost: Option<String>,
+}
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+///
+/// The first thing that is wrong, with its place.
+pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let named = overrides.config.clone().or_else(|| from_env("PILLARBOX_CONFIG").map(PathBuf::from));
+    let mut layers = Vec::new();
+    let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => layers.push(parse(&path, text)?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {}
+        Err(e) => {
+            return Err(ConfigError::cannot_read(&path, &e)
+                .hint(format!("`pillarbox init --config {}` writes a commented one", path.display())));
+        }
+    }
+    for path in conf_d(&path.with_file_name("conf.d"))? {
+        let text = std::fs::read_to_string(&path).map_err(|e| ConfigError::cannot_read(&path, &e))?;
+        layers.push(parse(&path, text)?);
+    }
+    let spool = overrides.spool.clone().or_else(|| from_env("PILLARBOX_SPOOL").map(PathBuf::from));
+    let smarthost = match (&overrides.smarthost, from_env("PILLARBOX_SMARTHOST").map(OsString::into_string)) {
+        (Some(url), _) => Some(("--smarthost", url.clone())),
+        (None, Some(Ok(url))) => Some(("PILLARBOX_SMARTHOST", url)),
+        (None, Some(Err(_))) => return Err(ConfigError::new("PILLARBOX_SMARTHOST", "is not UTF-8")),
+        (None, None) => None,
+    };
+    check(Layers { layers, spool, smarthost })
+}
+
+/// The drop-in files, in order of their names.
+fn conf_d(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(ConfigError::cannot_read(directory, &e)),
+    };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|e| e.path())).collect();
+    let mut paths = paths.map_err(|e| ConfigError::cannot_read(directory, &e))?;
+    paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    paths.sort();
+    Ok(paths)
+}
+
+fn parse(path: &Path, text: String) -> Result<(Source, Raw), ConfigError> {
+    let source = Source { path: path.to_owned(), text };
+    match toml::from_str(&source.text) {
+        Ok(raw) => Ok((source, raw)),
+        Err(error) => Err(source.toml_error(&error)),
+    }
+}
+
+/// The defaults, as the embedded file has them: an empty configuration.
+#[cfg(test)]
+pub(super) fn parse_text(text: &str) -> Result<Config, ConfigError> {
+    let layers = vec![parse(Path::new("pillarbox.toml"), text.to_owned())?];
+    check(Layers { layers, spool: None, smarthost: None })
+}
+
+/// The commented default file with the place of the spool filled in.
+pub fn default_file(spool: &Path) -> String {
+    let line = format!("dir = {:?}", spool.display().to_string());
+    DEFAULT_FILE.replacen("# dir = \"/var/spool/pillarbox\"", &line, 1)
+}

@@ -1,0 +1,112 @@
+//! What the files say, key by key. Every key may be missing; an unknown one is an error.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value with its place in the file.
+pub(super) type At<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(default)]
+    pub(super) spool: RawSpool,
+    #[serde(default)]
+    pub(super) pickup: RawPickup,
+    #[serde(default)]
+    pub(super) identity: RawIdentity,
+    #[serde(default)]
+    pub(super) smarthost: Vec<RawSmarthost>,
+    #[serde(default)]
+    pub(super) delivery: RawDelivery,
+    #[serde(default)]
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSpool {
+    pub(super) dir: At<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPickup {
+    #[serde(rename = "match")]
+    pub(super) patterns: At<Vec<String>>,
+    pub(super) settle: At<String>,
+    pub(super) rescan: At<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawIdentity {
+    pub(super) hostname: At<String>,
+    pub(super) from: At<String>,
+    pub(super) domain: At<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSmarthost {
+    pub(super) name: At<String>,
+    pub(super) url: At<String>,
+    pub(super) tls: At<String>,
+    pub(super) user: At<String>,
+    pub(super) password: At<RawPassword>,
+    pub(super) ca_file: At<String>,
+    pub(super) timeout: At<String>,
+}
+
+/// A string, or a table with one key that says where the password is.
+#[derive(Debug)]
+pub(super) enum RawPassword {
+    Inline(crate::smtp::Secret),
+    Table(RawPasswordTable),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPasswordTable {
+    pub(super) file: Option<String>,
+    pub(super) env: Option<String>,
+    pub(super) credential: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDelivery {
+    pub(super) retry_interval: At<String>,
+    pub(super) hold_line: At<String>,
+    pub(super) keep_open: At<String>,
+    pub(super) received: At<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) level: At<String>,
+}
+
+impl<'de> Deserialize<'de> for RawPassword {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = RawPassword;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string or a table with one of `file`, `env` and `credential`")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RawPassword, E> {
+                Ok(RawPassword::Inline(crate::smtp::Secret::new(text)))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<RawPassword, A::Error> {
+                let table = serde::de::value::MapAccessDeserializer::new(map);
+                RawPasswordTable::deserialize(table).map(RawPassword::Table)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}

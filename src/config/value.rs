@@ -1,0 +1,103 @@
+//! Values with a form of their own: spans of time, the smarthost's url.
+
+use std::time::Duration;
+
+/// A span of time: a whole number with a unit, `500ms`, `30s`, `5m`, `2h`, `14d`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let error = || {
+        format!("expected a span of time like \"500ms\", \"30s\", \"5m\", \"2h\" or \"14d\", found {text:?}")
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| error())?;
+    let millis_per_unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(error()),
+    };
+    number.checked_mul(millis_per_unit).map(Duration::from_millis).ok_or_else(error)
+}
+
+/// A smarthost's url.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    pub(super) implicit_tls: bool,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+}
+
+/// `smtp://host[:port]` or `smtps://host[:port]`; an IPv6 address stands in brackets.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    let error = |why: &str| {
+        format!(
+            "{why}: expected smtps://host, smtp://host or one of them with :port behind it, found {text:?}"
+        )
+    };
+    let (implicit_tls, rest) = match text.split_once("://") {
+        Some(("smtp", rest)) => (false, rest),
+        Some(("smtps", rest)) => (true, rest),
+        Some(_) => return Err(error("not a scheme that is known here")),
+        None => return Err(error("no scheme")),
+    };
+    if rest.contains('@') {
+        // Not shown: what stands in front of the @ may be a password.
+        return Err("a login does not belong into the url: use the keys user and password".into());
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+        Some((address, port)) => {
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| error("not an IPv6 address"))?;
+            (address, port.strip_prefix(':').or(if port.is_empty() { None } else { Some("") }))
+        }
+        None => match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    let is_host_char = |c: char| c.is_alphanumeric() || ".-_:".contains(c);
+    if host.is_empty() || !host.chars().all(is_host_char) {
+        return Err(error("no host name"));
+    }
+    let port = port.map(|p| p.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(|| error("not a port")));
+    Ok(Url { implicit_tls, host: host.to_owned(), port: port.transpose()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_time_have_a_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("14d"), Ok(Duration::from_secs(14 * 86_400)));
+        for text in
+            ["", "5", "s", "-5s", "1.5h", "5 s", "5S", "99999999999999999999d", "18446744073709551615d"]
+        {
+            assert!(parse_duration(text).is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_url_is_a_scheme_a_host_and_perhaps_a_port() {
+        let url = |implicit_tls, host: &str, port| Ok(Url { implicit_tls, host: host.into(), port });
+        assert_eq!(parse_url("smtps://smtp.example.com"), url(true, "smtp.example.com", None));
+        assert_eq!(parse_url("smtp://127.0.0.1:2525/"), url(false, "127.0.0.1", Some(2525)));
+        assert_eq!(parse_url("smtp://[::1]:25"), url(false, "::1", Some(25)));
+        assert_eq!(parse_url("smtp://[::1]"), url(false, "::1", None));
+        for text in [
+            "smtp.example.com",
+            "http://a",
+            "smtp://",
+            "smtp://a:0",
+            "smtp://a:x",
+            "smtp://a b",
+            "smtp://[x]",
+        ] {
+            assert!(parse_url(text).is_err(), "{text:?} was taken");
+        }
+        assert!(!parse_url("smtp://me:geheim@host").unwrap_err().contains("geheim"));
+    }
+}
