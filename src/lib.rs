@@ -1,5 +1,6 @@
 //! pillarbox: a durable mail spool.
 
+pub mod catch;
 pub mod config;
 pub mod fs;
 pub mod mail;
