@@ -1,6 +1,7 @@
 //! pillarbox: a durable mail spool.
 
 pub mod catch;
+pub mod cli;
 pub mod config;
 pub mod fs;
 pub mod mail;
@@ -11,5 +12,6 @@ pub mod pickup;
 pub mod policy;
 pub mod report;
 pub mod sender;
+pub mod service;
 pub mod smtp;
 pub mod spool;

@@ -1,0 +1,172 @@
+//! `pillarbox status`: what waits, and why.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::view::{self, Dropped, Message};
+use super::{ConfigArgs, Failure, exit};
+use crate::fs::{Clock, Dir, Lock, SystemClock};
+use crate::mail::UnixTime;
+use crate::sender::SenderState;
+
+/// Show what waits, and why
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// The same facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Status {
+    spool: String,
+    /// Who works on the spool, if anybody.
+    holder: Option<String>,
+    in_pickup: usize,
+    left_in_pickup: Vec<Left>,
+    waiting: usize,
+    aside: usize,
+    held: usize,
+    sending: usize,
+    failed: usize,
+    oldest_waiting: Option<Oldest>,
+    free_bytes: Option<u64>,
+    sender: Option<SenderState>,
+}
+
+#[derive(Serialize)]
+struct Left {
+    file: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Oldest {
+    id: String,
+    file: String,
+    /// Seconds since 1970.
+    accepted: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<u8, Failure> {
+    let config = args.config.load()?;
+    let fs = view::open(&config)?;
+    let messages = view::messages(&fs)?;
+    let dropped = view::dropped(&fs, &config.pickup.patterns)?;
+    let holder = Lock::holder(&config.spool_dir).map_err(|e| Failure::new(exit::IOERR, e.to_string()))?;
+    let mut status = Status::of(config.spool_dir.display().to_string(), &messages, dropped);
+    status.free_bytes = view::free_space(&config.spool_dir);
+    status.sender = match &config.smarthost {
+        Some(_) => SenderState::read(&fs),
+        None => Some(SenderState::NoSmarthost { since: 0 }),
+    };
+    status.holder = holder;
+    if args.json {
+        let json = serde_json::to_string(&status).map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
+        println!("{json}");
+    } else {
+        status.print(SystemClock.wall());
+    }
+    Ok(exit::OK)
+}
+
+impl Status {
+    fn of(spool: String, messages: &[Message], dropped: Vec<Dropped>) -> Status {
+        let count = |what: fn(&Message) -> bool| messages.iter().filter(|m| what(m)).count();
+        let aside =
+            |m: &Message| m.dir == Dir::Pending && matches!(&m.record, Some(Ok(r)) if r.aside.is_some());
+        let held = |m: &Message| m.dir == Dir::Pending && matches!(&m.record, Some(Err(_)));
+        let oldest = messages.iter().find(|m| matches!(m.dir, Dir::Pending | Dir::Sending));
+        Status {
+            spool,
+            holder: None,
+            in_pickup: dropped.len(),
+            left_in_pickup: dropped
+                .into_iter()
+                .filter_map(|d| Some(Left { reason: d.left?, file: d.name.to_string_lossy().into_owned() }))
+                .collect(),
+            waiting: count(|m| m.dir == Dir::Pending),
+            aside: count(aside),
+            held: count(held),
+            sending: count(|m| m.dir == Dir::Sending),
+            failed: count(|m| m.dir == Dir::Failed),
+            oldest_waiting: oldest.map(|m| Oldest {
+                id: m.name.id.to_string(),
+                file: m.name.label().to_owned(),
+                accepted: m.name.accepted.as_secs(),
+            }),
+            free_bytes: None,
+            sender: None,
+        }
+    }
+
+    fn print(&self, now: UnixTime) {
+        println!("spool      {}", self.spool);
+        match &self.holder {
+            Some(holder) => println!("service    {holder}"),
+            None => println!(
+                "service    nobody works on this spool: start `pillarbox run`, or `pillarbox flush` from cron"
+            ),
+        }
+        self.print_sender();
+        let oldest = self.oldest_waiting.as_ref().map_or(String::new(), |oldest| {
+            let age = ago(UnixTime::from_secs(oldest.accepted), now);
+            format!(", the oldest ({}) accepted {age}", oldest.file)
+        });
+        let out_of_line = match self.aside + self.held {
+            0 => String::new(),
+            _ => format!(" ({} aside, {} held)", self.aside, self.held),
+        };
+        println!("waiting    {}{out_of_line}{oldest}", self.waiting + self.sending);
+        match self.failed {
+            0 => println!("failed     0"),
+            failed => println!("failed     {failed}: the reasons lie beside them in {}/failed", self.spool),
+        }
+        if self.in_pickup > 0 {
+            println!("in pickup  {}", self.in_pickup);
+        }
+        for left in &self.left_in_pickup {
+            println!("           {}: not taken: {}", left.file, left.reason);
+        }
+    }
+
+    fn print_sender(&self) {
+        match &self.sender {
+            None => println!("smarthost  not tried yet"),
+            Some(SenderState::NoSmarthost { .. }) => {
+                println!("smarthost  none is configured: messages are accepted and kept");
+                println!("           set url in [[smarthost]]");
+            }
+            Some(state @ SenderState::Usable { smarthost, .. }) => {
+                println!("smarthost  {smarthost}: usable since {}", state.since());
+            }
+            Some(state @ SenderState::Unusable { smarthost, step, cause, hint, .. }) => {
+                println!("smarthost  {smarthost}: NOT USABLE since {}, {step}", state.since());
+                println!("           {cause}");
+                println!("           hint: {hint}");
+            }
+            Some(state @ SenderState::Held { smarthost, message, cause, .. }) => {
+                println!("smarthost  {smarthost}: a deferred message holds the line since {}", state.since());
+                println!("           {message}: {cause}");
+            }
+        }
+    }
+}
+
+/// How long ago, in words. The clock may have been set meanwhile: then the time itself.
+fn ago(then: UnixTime, now: UnixTime) -> String {
+    if now < then {
+        return format!("at {then}");
+    }
+    let span = Duration::from_millis(now.as_millis() - then.as_millis()).as_secs();
+    match span {
+        0..120 => format!("{span} s ago"),
+        120..7200 => format!("{} min ago", span / 60),
+        7200..172_800 => format!("{} h ago", span / 3600),
+        _ => format!("{} days ago", span / 86_400),
+    }
+}

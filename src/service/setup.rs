@@ -1,0 +1,102 @@
+//! From a configuration to what the rooms below take.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Config, Tls};
+use crate::fs::{Clock, Lock, LockError, RealFs, SystemClock};
+use crate::net::{Endpoint, TlsOptions, Verify};
+use crate::outgoing;
+use crate::pickup;
+use crate::sender::{self, Smarthost};
+use crate::smtp::{Timeouts, TlsMode};
+use crate::spool::Spool;
+
+/// Why the spool cannot be used.
+#[derive(Debug)]
+pub enum StartError {
+    /// A directory of the spool cannot be opened.
+    Directory(PathBuf, io::Error),
+    /// The lock cannot be had.
+    Lock(LockError),
+}
+
+/// Takes the lock and opens the spool; it is not recovered yet. `command` is told to whoever comes second.
+///
+/// # Errors
+///
+/// What is missing, or who has the lock.
+pub fn open_spool(config: &Config, command: &str) -> Result<Spool, StartError> {
+    let root = &config.spool_dir;
+    // The directories first: where there is no spool, no lock file is left behind.
+    let fs = RealFs::open(root).map_err(|(path, error)| StartError::Directory(path, error))?;
+    let holder = format!("pid {}, pillarbox {command}, since {}", std::process::id(), SystemClock.wall());
+    let lock = Lock::acquire(root, &holder).map_err(StartError::Lock)?;
+    Ok(Spool::new(Arc::new(fs), Box::new(lock)))
+}
+
+pub(super) fn pickup_options(config: &Config) -> pickup::Options {
+    pickup::Options {
+        patterns: config.pickup.patterns.clone(),
+        settle: config.pickup.settle,
+        rescan: config.pickup.rescan,
+        outgoing: outgoing_options(config),
+    }
+}
+
+pub(super) fn sender_options(config: &Config) -> sender::Options {
+    sender::Options {
+        smarthost: config.smarthost.as_ref().map(smarthost),
+        outgoing: outgoing_options(config),
+        retry_interval: config.delivery.retry_interval,
+        hold_line: config.delivery.hold_line,
+        keep_open: config.delivery.keep_open,
+    }
+}
+
+fn outgoing_options(config: &Config) -> outgoing::Options {
+    outgoing::Options {
+        hostname: config.identity.hostname.clone(),
+        from: config.identity.from.clone(),
+        domain: config.identity.domain.clone(),
+        received: config.delivery.received,
+    }
+}
+
+fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
+    let tls_mode = match (host.implicit_tls, host.tls) {
+        (true, _) => TlsMode::Implicit,
+        (false, Tls::Required) => TlsMode::StartTlsRequired,
+        (false, Tls::Auto) => TlsMode::StartTlsIfOffered,
+        (false, Tls::None) => TlsMode::None,
+    };
+    let verify = match host.tls {
+        Tls::Auto => Verify::Opportunistic,
+        Tls::Required | Tls::None => Verify::Required,
+    };
+    let login = host.login.clone().map(|(user, password)| {
+        let reader: sender::PasswordReader = Arc::new(move || password.read());
+        (user, reader)
+    });
+    Smarthost {
+        name: host.name.clone(),
+        endpoint: Endpoint { host: host.host.clone(), port: host.port, implicit: host.implicit_tls },
+        tls_mode,
+        tls: TlsOptions { ca_file: host.ca_file.clone(), verify },
+        login,
+        timeouts: Timeouts::at_most(host.timeout),
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Directory(path, error) => write!(f, "cannot open {}: {error}", path.display()),
+            StartError::Lock(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
