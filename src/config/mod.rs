@@ -1,6 +1,6 @@
 //! Floor 5: the configuration, from its files to values that the rooms below take.
 //!
-//! Two steps: [`raw`] is what the files say, [`check`] what it means. Nothing below this floor sees a type of this
+//! Two steps: `raw` is what the files say, `check` what it means. Nothing below this floor sees a type of this
 //! module: each room has its own options.
 
 mod check;

@@ -1,7 +1,7 @@
 //! Floor 2: the few disk calls and clocks that the rest may use, behind a trait.
 //!
 //! The trait is narrow so that a model can stand behind it: `tests/model` is a disk that forgets what was not
-//! synced, and `tests/crash.rs` crashes it after every call. [`real`] is the only file that changes a disk,
+//! synced, and `tests/crash.rs` crashes it after every call. `real` is the only file that changes a disk,
 //! [`clock`] the only one that reads a clock.
 
 pub mod clock;

@@ -96,18 +96,24 @@ async fn connect_to_any(
             }
             Ok(Err(error)) => {
                 kind = kind.max(ConnectFault::of(&error));
-                details.push(format!("{address}: {}", plain(&error)));
+                details.push((address, plain(&error)));
             }
             Err(_) => {
                 kind = kind.max(ConnectFault::TimedOut);
-                details.push(format!("{address}: no answer within {} s", share.as_secs()));
+                details.push((address, format!("no answer within {} s", share.as_secs())));
             }
         }
     }
     if details.is_empty() {
         return Err(ConnectError::dns(endpoint, "the name has no address".to_owned()));
     }
-    Err(ConnectError { kind, endpoint: endpoint.clone(), detail: details.join("; ") })
+    // An address that stands in the configuration itself need not be told again.
+    let detail = |(address, what): &(SocketAddr, String)| match address.to_string() == endpoint.to_string() {
+        true => what.clone(),
+        false => format!("{address}: {what}"),
+    };
+    let detail = details.iter().map(detail).collect::<Vec<_>>().join("; ");
+    Err(ConnectError { kind, endpoint: endpoint.clone(), detail })
 }
 
 /// The system's words without the number behind them.

@@ -141,7 +141,9 @@ mod tests {
 
     #[test]
     fn recipients_of_one_message_are_kept_apart() {
-        let table: &[(u16, &[u16], u16, u16, bool, &str)] = &[
+        /// MAIL, each RCPT, DATA, the dot, whether the line was lost, and what it comes to.
+        type Row<'a> = (u16, &'a [u16], u16, u16, bool, &'a str);
+        let table: &[Row<'_>] = &[
             (250, &[250, 251], 354, 250, false, "++"),
             (250, &[250, 550, 450], 354, 250, false, "+-~"),
             (250, &[550, 450], 0, 0, false, "-~"),

@@ -1,4 +1,4 @@
-//! Floor 5: the service. One loop over one closed [`Event`]: what can make it move stands there.
+//! Floor 5: the service. One loop over one closed `Event`: what can make it move stands there.
 //!
 //! The pickup has a thread of its own, because it waits for the disk; the sender runs on the loop's thread, because it waits
 //! for the network. They meet in the [`Spool`]. If a disk call of either fails half-way, both are stopped, the

@@ -93,6 +93,7 @@ impl Spool {
         self.list(dir, &mut |file, inode| match Name::parse(file) {
             Some(name) => drop(names.insert(name.id, (name, inode))),
             None if dir == Dir::Failed && file.as_encoded_bytes().ends_with(b".txt") => {}
+            None if file.as_encoded_bytes().starts_with(b".") => {}
             None => strangers.push((dir, file.to_owned())),
         })?;
         Ok(names)

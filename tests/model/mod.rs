@@ -5,6 +5,8 @@
 //! with one rule: a rename never loses both names, unless the directory that lost the name was synced and the one
 //! that gained it was not. A kill keeps everything, and leaves the pending changes pending.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -45,14 +47,14 @@ struct Control {
 
 /// A handle; clones share the disk.
 #[derive(Clone, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     state: Arc<Mutex<State>>,
     control: Arc<Mutex<Control>>,
 }
 
 /// A picture of the disk, to crash from in more than one way.
 #[derive(Clone)]
-pub struct Snapshot(State);
+pub(crate) struct Snapshot(State);
 
 struct Open {
     disk: Disk,
@@ -80,45 +82,45 @@ impl Disk {
     }
 
     /// Calls so far.
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.control.lock().unwrap().calls
     }
 
     /// The machine stops before the call with this number (0 is the first).
-    pub fn crash_before(&self, call: Option<usize>) {
+    pub(crate) fn crash_before(&self, call: Option<usize>) {
         let mut control = self.control.lock().unwrap();
         control.crash_before = call;
     }
 
     /// Whether the crash that was asked for has come.
-    pub fn has_crashed(&self) -> bool {
+    pub(crate) fn has_crashed(&self) -> bool {
         let control = self.control.lock().unwrap();
         control.crash_before.is_some_and(|n| control.calls >= n)
     }
 
     /// The sync site with this number does nothing from now on.
-    pub fn ignore_site(&self, number: Option<u8>) {
+    pub(crate) fn ignore_site(&self, number: Option<u8>) {
         self.control.lock().unwrap().ignored_site = number;
     }
 
     /// What was called, for a message of a failed test.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.control.lock().unwrap().log.clone()
     }
 
     /// The disk as it is.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot(self.state().clone())
     }
 
     /// A new machine with the disk of `snapshot`, after a kill: all that was done can be seen.
-    pub fn after_kill(snapshot: &Snapshot) -> Disk {
+    pub(crate) fn after_kill(snapshot: &Snapshot) -> Disk {
         Disk { state: Arc::new(Mutex::new(snapshot.0.clone())), control: Arc::default() }
     }
 
     /// A producer's drop by rename: the name is there at once; bytes and name are on the disk only if the
     /// producer was careful enough to sync both.
-    pub fn drop_file(&self, name: &str, bytes: &[u8], careful: bool) {
+    pub(crate) fn drop_file(&self, name: &str, bytes: &[u8], careful: bool) {
         let mut state = self.state();
         let inode = state.new_file();
         let before = state.pending.len();
@@ -130,14 +132,14 @@ impl Disk {
     }
 
     /// Takes a file out of `pickup/` for good, as its producer may.
-    pub fn forget_file(&self, name: &str) {
+    pub(crate) fn forget_file(&self, name: &str) {
         let mut state = self.state();
         state.live.entry(Dir::Pickup).or_default().remove(OsStr::new(name));
         state.durable.entry(Dir::Pickup).or_default().remove(OsStr::new(name));
     }
 
     /// All that a program could find out about the disk.
-    pub fn picture(&self) -> Vec<(Dir, String, Vec<u8>, u64)> {
+    pub(crate) fn picture(&self) -> Vec<(Dir, String, Vec<u8>, u64)> {
         let state = self.state();
         let mut picture = Vec::new();
         for (dir, names) in &state.live {
@@ -150,7 +152,7 @@ impl Disk {
     }
 
     /// Name and bytes of every file in `dir`.
-    pub fn files(&self, dir: Dir) -> Vec<(String, Vec<u8>)> {
+    pub(crate) fn files(&self, dir: Dir) -> Vec<(String, Vec<u8>)> {
         let state = self.state();
         let names = state.live.get(&dir).cloned().unwrap_or_default();
         names.into_iter().map(|(n, i)| (n.into_string().unwrap(), state.files[&i].0.clone())).collect()
@@ -159,13 +161,13 @@ impl Disk {
 
 impl Snapshot {
     /// How many changes a power cut can forget.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.0.pending.len()
     }
 
     /// A new machine after a power cut that kept the pending changes whose bit is set in `kept`. `None` if no
     /// disk would keep just those.
-    pub fn after_power_cut(&self, kept: u64) -> Option<Disk> {
+    pub(crate) fn after_power_cut(&self, kept: u64) -> Option<Disk> {
         let mut state = self.0.clone();
         let pending = std::mem::take(&mut state.pending);
         let is_kept = |n: usize| n >= 64 || kept & (1 << n) != 0;
@@ -239,9 +241,9 @@ impl State {
 
     /// Makes durable what `covers` says, in the order in which it happened.
     fn sync(&mut self, covers: impl Fn(&Change) -> bool) {
-        let (now, later) = std::mem::take(&mut self.pending).into_iter().partition(covers);
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(covers);
         self.pending = later;
-        for change in Vec::<Change>::from(now) {
+        for change in now {
             // What is durable without its other half has no other half to wait for.
             self.harden(change);
         }

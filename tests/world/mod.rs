@@ -1,6 +1,6 @@
 //! A spool on the model of a disk, with a smarthost and producers, and the record of what each was told.
 
-pub mod scenario;
+pub(crate) mod scenario;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ const REPORT: &str = "this message was given up: the smarthost said no";
 
 /// What was acknowledged to whom: not on the disk, it outlives every crash.
 #[derive(Clone, Debug, Default)]
-pub struct Truth {
+pub(crate) struct Truth {
     /// In the order in which they were dropped.
     dropped: Vec<(String, Vec<u8>)>,
     /// Dropped by a producer that synced neither bytes nor name: until acceptance a power cut may take it.
@@ -46,8 +46,8 @@ struct Alone;
 
 impl Lease for Alone {}
 
-pub struct World {
-    pub disk: Disk,
+pub(crate) struct World {
+    pub(crate) disk: Disk,
     spool: Option<Spool>,
     truth: Truth,
     ignored_site: Option<u8>,
@@ -59,13 +59,13 @@ fn broken<T>(promise: &str, what: String) -> Result<T, String> {
 }
 
 impl World {
-    pub fn new(disk: Disk, ignored_site: Option<u8>) -> World {
+    pub(crate) fn new(disk: Disk, ignored_site: Option<u8>) -> World {
         disk.ignore_site(ignored_site);
         World { disk, spool: None, truth: Truth::default(), ignored_site }
     }
 
     /// The same people on the disk that a crash left.
-    pub fn after_crash(&self, disk: Disk) -> World {
+    pub(crate) fn after_crash(&self, disk: Disk) -> World {
         let mut world = self.clone_on(disk);
         world.truth.doubtful.extend(world.truth.open.take());
         world.forget_what_producers_lost();
@@ -97,13 +97,13 @@ impl World {
         }
     }
 
-    pub fn clone_on(&self, disk: Disk) -> World {
+    pub(crate) fn clone_on(&self, disk: Disk) -> World {
         disk.ignore_site(self.ignored_site);
         World { disk, spool: None, truth: self.truth.clone(), ignored_site: self.ignored_site }
     }
 
     /// The program starts: recovery.
-    pub fn start(&mut self) -> Result<(), String> {
+    pub(crate) fn start(&mut self) -> Result<(), String> {
         let spool = Spool::new(Arc::new(self.disk.clone()), Box::new(Alone));
         spool.recover().map_err(|e| e.to_string())?;
         self.spool = Some(spool);
@@ -114,7 +114,7 @@ impl World {
         self.spool.as_ref().expect("the program was started")
     }
 
-    pub fn drop_file(&mut self, name: &str) {
+    pub(crate) fn drop_file(&mut self, name: &str) {
         if self.disk.has_crashed() {
             return;
         }
@@ -127,7 +127,7 @@ impl World {
         self.truth.dropped.push((name.to_owned(), bytes));
     }
 
-    pub fn accept(&mut self, names: &[&str]) -> Result<(), String> {
+    pub(crate) fn accept(&mut self, names: &[&str]) -> Result<(), String> {
         let settled = |n: &&str| Candidate { name: OsString::from(n), settled: true };
         let candidates: Vec<Candidate> = names.iter().map(settled).collect();
         let results = self
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// The whole way of the message whose turn it is.
-    pub fn deliver(&mut self) -> Result<(), String> {
+    pub(crate) fn deliver(&mut self) -> Result<(), String> {
         let in_flight = self.begin()?;
         let label = in_flight.name().label().to_owned();
         self.send(&in_flight, &RECIPIENTS)?;
@@ -188,12 +188,12 @@ impl World {
     }
 
     /// The first recipient is taken, the second deferred.
-    pub fn deliver_half(&mut self) -> Result<(), String> {
+    pub(crate) fn deliver_half(&mut self) -> Result<(), String> {
         self.deliver_half_and(None)
     }
 
     /// The first recipient is taken; because of the second the message steps aside.
-    pub fn step_aside(&mut self) -> Result<(), String> {
+    pub(crate) fn step_aside(&mut self) -> Result<(), String> {
         self.deliver_half_and(Some(0))
     }
 
@@ -216,13 +216,13 @@ impl World {
     }
 
     /// The connection is lost before the final dot.
-    pub fn put_back(&mut self) -> Result<(), String> {
+    pub(crate) fn put_back(&mut self) -> Result<(), String> {
         let in_flight = self.begin()?;
         self.spool().defer(in_flight, None).map_err(|e| e.to_string())
     }
 
     /// The smarthost refuses it for good.
-    pub fn fail(&mut self) -> Result<(), String> {
+    pub(crate) fn fail(&mut self) -> Result<(), String> {
         let in_flight = self.begin()?;
         let label = in_flight.name().label().to_owned();
         let mut record = Record::empty();
@@ -236,7 +236,7 @@ impl World {
     }
 
     /// It can never be sent, and no server is asked.
-    pub fn refuse(&mut self) -> Result<(), String> {
+    pub(crate) fn refuse(&mut self) -> Result<(), String> {
         let head = self.spool().head().ok_or("nothing waits")?;
         let label = self.spool().name(head).ok_or("it has no name")?.label().to_owned();
         self.truth.doomed.push(label.clone());
@@ -252,7 +252,7 @@ impl World {
     }
 
     /// Does all that is left to do, and holds the end against the truth.
-    pub fn finish(&mut self) -> Result<(), String> {
+    pub(crate) fn finish(&mut self) -> Result<(), String> {
         let left: Vec<String> = self.disk.files(Dir::Pickup).into_iter().map(|(name, _)| name).collect();
         let in_order = self.truth.dropped.iter().map(|(name, _)| name.clone()).filter(|n| left.contains(n));
         let in_order: Vec<String> = in_order.collect();
@@ -305,7 +305,7 @@ impl World {
     }
 
     /// What must hold whenever recovery has ended.
-    pub fn check_recovered(&self) -> Result<(), String> {
+    pub(crate) fn check_recovered(&self) -> Result<(), String> {
         let truth = &self.truth;
         for (label, _) in &truth.dropped {
             let places = self.places(label)?;

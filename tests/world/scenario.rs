@@ -5,10 +5,10 @@ use super::World;
 type Scenario = fn(&mut World) -> Result<(), String>;
 
 /// All of them, the short ones first.
-pub const ALL: [Scenario; 5] = [delivery, deferral, aside, failure, everything];
+pub(crate) const ALL: [Scenario; 5] = [delivery, deferral, aside, failure, everything];
 
 /// Two messages are accepted together and delivered.
-pub fn delivery(world: &mut World) -> Result<(), String> {
+pub(crate) fn delivery(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
     world.accept(&["one", "two"])?;
@@ -17,7 +17,7 @@ pub fn delivery(world: &mut World) -> Result<(), String> {
 }
 
 /// One recipient of the first message is deferred; a line is lost; then both messages go.
-pub fn deferral(world: &mut World) -> Result<(), String> {
+pub(crate) fn deferral(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
     world.accept(&["one", "two"])?;
@@ -29,7 +29,7 @@ pub fn deferral(world: &mut World) -> Result<(), String> {
 }
 
 /// The first message steps aside, the second overtakes it.
-pub fn aside(world: &mut World) -> Result<(), String> {
+pub(crate) fn aside(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
     world.accept(&["one", "two"])?;
@@ -39,7 +39,7 @@ pub fn aside(world: &mut World) -> Result<(), String> {
 }
 
 /// One message is refused by the smarthost, one by us; what is behind them goes.
-pub fn failure(world: &mut World) -> Result<(), String> {
+pub(crate) fn failure(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
     world.drop_file("three");
@@ -50,7 +50,7 @@ pub fn failure(world: &mut World) -> Result<(), String> {
 }
 
 /// Eight files are accepted in one group: more that is not synced than every subset can be tried of.
-pub fn burst(world: &mut World) -> Result<(), String> {
+pub(crate) fn burst(world: &mut World) -> Result<(), String> {
     let names = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8"];
     names.iter().for_each(|name| world.drop_file(name));
     world.accept(&names)?;
@@ -58,7 +58,7 @@ pub fn burst(world: &mut World) -> Result<(), String> {
 }
 
 /// All transitions, with drops between them.
-pub fn everything(world: &mut World) -> Result<(), String> {
+pub(crate) fn everything(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
     world.accept(&["one", "two"])?;
