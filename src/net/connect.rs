@@ -188,7 +188,7 @@ mod tests {
     async fn refused_is_told_with_name_and_address() {
         let error = connect(&endpoint("127.0.0.1", 1), Duration::from_secs(5), &clock()).await.unwrap_err();
         assert_eq!(error.kind, ConnectFault::Refused);
-        assert_eq!(error.to_string(), "connect to 127.0.0.1:1: 127.0.0.1:1: connection refused");
+        assert_eq!(error.to_string(), "connect to 127.0.0.1:1: connection refused");
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ struct State {
     durable: BTreeMap<Dir, Names>,
     /// Bytes as every reader sees them, and as they are on the disk.
     files: BTreeMap<u64, (Vec<u8>, Vec<u8>)>,
+    /// When the bytes of a file, and when anything of it, last changed; in ticks of a clock of the disk's own.
+    times: BTreeMap<u64, (i64, i64)>,
     pending: Vec<Change>,
     next_inode: u64,
     next_rename: u64,
@@ -131,6 +133,14 @@ impl Disk {
         }
     }
 
+    /// A producer writes on in a file that it has dropped.
+    pub(crate) fn append_to(&self, name: &str, bytes: &[u8]) {
+        let mut state = self.state();
+        let inode = state.lookup(Dir::Pickup, OsStr::new(name)).unwrap();
+        let offset = state.files[&inode].0.len();
+        state.write(inode, offset, bytes);
+    }
+
     /// Takes a file out of `pickup/` for good, as its producer may.
     pub(crate) fn forget_file(&self, name: &str) {
         let mut state = self.state();
@@ -209,6 +219,7 @@ impl State {
     /// Two changes a write: the first half can reach the disk without the second, and the other way round.
     fn write(&mut self, inode: u64, offset: usize, bytes: &[u8]) {
         self.ticks += 1;
+        self.times.insert(inode, (self.ticks, self.ticks));
         put(&mut self.files.get_mut(&inode).unwrap().0, offset, bytes);
         let (a, b) = bytes.split_at(bytes.len() / 2);
         self.pending.push(Change::Data { inode, offset, bytes: a.to_vec() });
@@ -216,6 +227,8 @@ impl State {
     }
 
     fn add(&mut self, dir: Dir, name: &OsStr, inode: u64, by_rename: Option<u64>) {
+        self.ticks += 1;
+        self.times.entry(inode).or_default().1 = self.ticks;
         self.live.entry(dir).or_default().insert(name.to_owned(), inode);
         self.pending.push(Change::Added { dir, name: name.to_owned(), inode, by_rename });
     }
@@ -352,8 +365,8 @@ impl State {
             kind: Kind::File,
             links: links as u64,
             size: self.files[&inode].0.len() as u64,
-            modified: (inode as i64, 0),
-            changed: (self.ticks, 0),
+            modified: (self.times[&inode].0, 0),
+            changed: (self.times[&inode].1, 0),
             mode: 0o640,
             owner: 0,
         }

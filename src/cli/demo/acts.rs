@@ -12,9 +12,6 @@ use crate::cli::Failure;
 /// For deliveries. Generous: on a slow flash card each sync can take a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a failure report is looked out for; it is told of, not demanded.
-const REPORT: Duration = Duration::from_secs(2);
-
 /// Long enough to be tried in vain a few times.
 const OUTAGE: Duration = Duration::from_secs(4);
 
@@ -137,16 +134,7 @@ fn refusal(show: &mut Show, world: &mut World) -> Result<(), Failure> {
     show.tell("the good one has arrived; the bad one lies in failed/ as it was dropped,")?;
     let reason = names.iter().find(|name| is_reason(name)).map_or("", String::as_str);
     show.tell(&format!("and {reason} says why:"))?;
-    show.quote(world.text("failed", reason).trim_end())?;
-    report(show, world)
-}
-
-/// A failure report goes to the sender by mail; told of if it comes.
-fn report(show: &mut Show, world: &mut World) -> Result<(), Failure> {
-    let start = now();
-    let came = |w: &World| w.ledger.arrived.iter().any(|a| a.reverse_path.is_empty());
-    world.wait("a failure report", PATIENCE, |w| came(w) || now().duration_since(start) > REPORT)?;
-    if came(world) { show.tell("its sender was told by mail") } else { Ok(()) }
+    show.quote(world.text("failed", reason).trim_end())
 }
 
 fn crash_in_mid_delivery(show: &mut Show, world: &mut World, proof: &mut Proof) -> Result<(), Failure> {

@@ -17,7 +17,6 @@ pub(super) struct Dropped {
 /// One final dot that was answered 250.
 #[derive(Debug, Clone)]
 pub(super) struct Arrived {
-    pub(super) reverse_path: String,
     pub(super) bytes: Vec<u8>,
     pub(super) at: Instant,
 }
@@ -89,7 +88,6 @@ impl Ledger {
 
 /// Whether `arrived` is `dropped`, by its subject; no two dropped files share one.
 fn is(arrived: &Arrived, dropped: &Dropped) -> bool {
-    // A failure report may quote the message, but not as its own subject.
     let head = String::from_utf8_lossy(&arrived.bytes);
     let mut lines = head.lines().take_while(|line| !line.is_empty());
     lines.any(|line| line.strip_prefix("Subject: ") == Some(&dropped.subject))
@@ -144,7 +142,7 @@ mod tests {
             )
         };
         let drop = |s: &&str| Dropped { subject: (*s).into(), text: text(s), at: now() };
-        let arrive = |s: &&str| Arrived { reverse_path: "a@b".into(), bytes: wire(s).into(), at: now() };
+        let arrive = |s: &&str| Arrived { bytes: wire(s).into(), at: now() };
         Ledger { dropped: dropped.iter().map(drop).collect(), arrived: arrived.iter().map(arrive).collect() }
     }
 

@@ -238,8 +238,8 @@ impl World {
     /// Takes one event of the smarthost, if one comes soon.
     fn listen(&mut self, limit: Duration) -> Result<(), Failure> {
         match self.catch.events().recv_timeout(limit) {
-            Ok(Caught::Message { reverse_path, bytes, answered: 250, .. }) => {
-                self.ledger.arrived.push(Arrived { reverse_path, bytes, at: now() });
+            Ok(Caught::Message { bytes, answered: 250, .. }) => {
+                self.ledger.arrived.push(Arrived { bytes, at: now() });
                 Ok(())
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => Ok(()),

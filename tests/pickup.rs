@@ -1,0 +1,253 @@
+//! The pickup on the model of a disk, with a clock that the test turns: which file is complete, and in which order.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "the crash tests use the rest")]
+mod model;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use model::Disk;
+use pillarbox::fs::{Clock, Dir, File, Fs, Stat, SyncSite};
+use pillarbox::mail::{Monotonic, UnixTime};
+use pillarbox::outgoing;
+use pillarbox::pickup::{Hint, Options, Pattern, Pickup, Step};
+use pillarbox::spool::{Lease, Spool};
+
+const SETTLE: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+struct Alone;
+
+impl Lease for Alone {}
+
+/// Milliseconds since the start; the time of day jumps about and must not matter.
+#[derive(Default)]
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn wall(&self) -> UnixTime {
+        let now = self.0.load(Ordering::Relaxed);
+        UnixTime::from_millis(if now % 2 == 0 { now } else { 1_795_443_053_000 - now })
+    }
+}
+
+struct Bench {
+    disk: Disk,
+    clock: Arc<TestClock>,
+    pickup: Pickup,
+}
+
+impl Bench {
+    fn new(disk: &Disk) -> Bench {
+        Bench::over(disk, Arc::new(disk.clone()))
+    }
+
+    fn over(disk: &Disk, fs: Arc<dyn Fs>) -> Bench {
+        let spool = Arc::new(Spool::new(fs, Box::new(Alone)));
+        spool.recover().unwrap();
+        let clock = Arc::new(TestClock::default());
+        let outgoing = outgoing::Options {
+            hostname: "box.example.com".into(),
+            from: None,
+            domain: None,
+            received: false,
+        };
+        let options = Options {
+            patterns: Pattern::defaults(),
+            settle: SETTLE,
+            rescan: Duration::from_secs(60),
+            outgoing,
+        };
+        let pickup = Pickup::new(spool, clock.clone(), options);
+        Bench { disk: disk.clone(), clock, pickup }
+    }
+
+    /// Lets the time go on and steps once; the labels of what was accepted.
+    fn after(&mut self, millis: u64) -> Vec<String> {
+        self.clock.0.fetch_add(millis, Ordering::Relaxed);
+        labels(&self.pickup.step().unwrap())
+    }
+
+    fn rename_in(&mut self, name: &str) {
+        self.disk.drop_file(name, &message(name), true);
+        self.pickup.hint(Hint::RenamedIn(name.into()));
+    }
+}
+
+fn labels(step: &Step) -> Vec<String> {
+    step.accepted.iter().map(|a| a.name.label().to_owned()).collect()
+}
+
+fn message(text: &str) -> Vec<u8> {
+    format!("From: a@example.com\nTo: b@example.com\n\n{text}\n").into_bytes()
+}
+
+#[test]
+fn a_file_that_was_renamed_in_is_accepted_at_once() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    bench.rename_in("b.eml");
+    bench.rename_in("a.eml");
+    assert_eq!(bench.after(0), ["b", "a"], "in the order of the events");
+}
+
+#[test]
+fn a_file_known_from_a_scan_alone_needs_two_looks() {
+    let disk = Disk::default();
+    disk.drop_file("a.eml", &message("a"), true);
+    let mut bench = Bench::new(&disk);
+    assert!(bench.after(0).is_empty());
+    assert!(bench.after(499).is_empty());
+    // Neither lease nor close event say more, but the model has leases: nobody writes.
+    assert_eq!(bench.after(1), ["a"]);
+}
+
+#[test]
+fn a_file_that_grows_is_not_taken_before_it_rests() {
+    let disk = Disk::default();
+    disk.drop_file("a.eml", &message("a"), true);
+    let mut bench = Bench::new(&disk);
+    for _ in 0..20 {
+        assert!(bench.after(400).is_empty());
+        disk.append_to("a.eml", b"more\n");
+    }
+    assert!(bench.after(400).is_empty());
+    assert_eq!(bench.after(500), ["a"]);
+}
+
+#[test]
+fn what_was_renamed_in_does_not_overtake_what_a_scan_found_before() {
+    let disk = Disk::default();
+    for name in ["n-9.eml", "n-10.eml"] {
+        disk.drop_file(name, &message(name), true);
+    }
+    let mut bench = Bench::new(&disk);
+    assert!(bench.after(0).is_empty());
+    bench.rename_in("n-11.eml");
+    assert!(bench.after(100).is_empty(), "n-11 waits for the older ones to settle");
+    assert_eq!(bench.after(400), ["n-9", "n-10", "n-11"]);
+}
+
+#[test]
+fn a_file_that_never_rests_holds_the_others_only_once() {
+    let disk = Disk::default();
+    disk.drop_file("slow.eml", &message("slow"), true);
+    let mut bench = Bench::new(&disk);
+    assert!(bench.after(0).is_empty());
+    bench.rename_in("quick.eml");
+    disk.append_to("slow.eml", b"more\n");
+    assert_eq!(bench.after(500), ["quick"]);
+    disk.append_to("slow.eml", b"more\n");
+    bench.rename_in("next.eml");
+    assert_eq!(bench.after(10), ["next"]);
+}
+
+#[test]
+fn an_empty_file_an_unfinished_name_and_a_foreign_name_stay() {
+    let disk = Disk::default();
+    for name in ["empty.eml", ".hidden.eml", "a.eml.tmp", "a.txt"] {
+        disk.drop_file(name, if name == "empty.eml" { b"" } else { b"To: a@b.c\n\n" }, true);
+    }
+    let mut bench = Bench::new(&disk);
+    for _ in 0..200 {
+        assert!(bench.after(1_000).is_empty());
+    }
+    assert_eq!(disk.files(Dir::Pickup).len(), 4);
+    // It was only slow: as soon as something is in it, it is a message.
+    disk.append_to("empty.eml", &message("late"));
+    bench.pickup.hint(Hint::Closed("empty.eml".into()));
+    assert!(bench.after(0).is_empty());
+    assert_eq!(bench.after(500), ["empty"]);
+}
+
+#[test]
+fn a_message_that_can_never_be_sent_is_refused_where_it_was_dropped() {
+    let disk = Disk::default();
+    let mut bench = Bench::new(&disk);
+    disk.drop_file("bad.eml", b"Subject: to nobody\n\n", true);
+    bench.pickup.hint(Hint::RenamedIn("bad.eml".into()));
+    bench.rename_in("good.eml");
+    assert_eq!(bench.after(0), ["bad", "good"]);
+    let left = disk.files(Dir::Pickup);
+    let (name, text) = &left[0];
+    assert_eq!((left.len(), name.as_str()), (1, "bad.eml.rejected.txt"));
+    assert!(String::from_utf8_lossy(text).contains("cannot send this message"), "{text:?}");
+    assert_eq!(disk.files(Dir::Failed).len(), 2, "the message and its report");
+    assert_eq!(disk.files(Dir::Pending).len(), 1);
+}
+
+#[test]
+fn a_hundred_files_leave_in_groups_and_in_order() {
+    let disk = Disk::default();
+    let mut bench = Bench::new(&disk);
+    let names: Vec<String> = (0..100).map(|n| format!("n-{n}.eml")).collect();
+    names.iter().for_each(|name| bench.rename_in(name));
+    let mut accepted = bench.after(0);
+    assert_eq!(accepted.len(), 64);
+    accepted.extend(bench.after(0));
+    let expected: Vec<String> = names.iter().map(|n| n.trim_end_matches(".eml").to_owned()).collect();
+    assert_eq!(accepted, expected);
+}
+
+/// A directory that is read while files come in: the first reading shows the later file and not the earlier one.
+struct Racing {
+    disk: Disk,
+    hidden_once: Mutex<Option<OsString>>,
+}
+
+impl Fs for Racing {
+    fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr, u64)) -> io::Result<()> {
+        let hidden = if dir == Dir::Pickup { self.hidden_once.lock().unwrap().take() } else { None };
+        self.disk.list(dir, &mut |name, inode| {
+            if hidden.as_deref() != Some(name) {
+                visit(name, inode);
+            }
+        })
+    }
+    fn stat(&self, dir: Dir, name: &OsStr) -> io::Result<Stat> {
+        self.disk.stat(dir, name)
+    }
+    fn open(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
+        self.disk.open(dir, name)
+    }
+    fn create(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
+        self.disk.create(dir, name)
+    }
+    fn rename(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
+        self.disk.rename(from, old, to, new)
+    }
+    fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()> {
+        self.disk.replace(dir, old, new)
+    }
+    fn unlink(&self, dir: Dir, name: &OsStr) -> io::Result<()> {
+        self.disk.unlink(dir, name)
+    }
+    fn sync_dir(&self, dir: Dir, site: SyncSite) -> io::Result<()> {
+        self.disk.sync_dir(dir, site)
+    }
+    fn refresh(&self, dir: Dir) -> io::Result<bool> {
+        self.disk.refresh(dir)
+    }
+}
+
+#[test]
+fn a_reading_of_the_directory_that_missed_an_earlier_file_changes_no_order() {
+    let disk = Disk::default();
+    let fs = Arc::new(Racing { disk: disk.clone(), hidden_once: Mutex::new(None) });
+    let mut bench = Bench::over(&disk, fs.clone());
+    for name in ["first.eml", "second.eml"] {
+        disk.drop_file(name, &message(name), true);
+    }
+    *fs.hidden_once.lock().unwrap() = Some("first.eml".into());
+    assert!(bench.after(0).is_empty());
+    assert_eq!(bench.after(500), ["first", "second"]);
+}
