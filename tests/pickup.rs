@@ -36,7 +36,7 @@ impl Clock for TestClock {
 
     fn wall(&self) -> UnixTime {
         let now = self.0.load(Ordering::Relaxed);
-        UnixTime::from_millis(if now % 2 == 0 { now } else { 1_795_443_053_000 - now })
+        UnixTime::from_millis(if now.is_multiple_of(2) { now } else { 1_795_443_053_000 - now })
     }
 }
 
@@ -196,6 +196,8 @@ fn a_hundred_files_leave_in_groups_and_in_order() {
     accepted.extend(bench.after(0));
     let expected: Vec<String> = names.iter().map(|n| n.trim_end_matches(".eml").to_owned()).collect();
     assert_eq!(accepted, expected);
+    let syncs = |what: &str| disk.log().iter().filter(|call| call.starts_with(what)).count();
+    assert_eq!((syncs("sync pending/ (2)"), syncs("sync pickup/ (3)")), (2, 2), "one pair of syncs a group");
 }
 
 /// A directory that is read while files come in: the first reading shows the later file and not the earlier one.
