@@ -4,6 +4,7 @@
 //! The promises are held against a record of what was acknowledged to whom (`world::Truth`). docs/TESTING.md has the
 //! fault model.
 
+#[expect(dead_code, reason = "the pickup tests use the rest")]
 mod model;
 mod world;
 
