@@ -19,12 +19,14 @@ pub enum Judgement {
 
 /// Judges a transaction by what its requests were answered.
 pub fn judge(transcript: &Transcript) -> Judgement {
-    if let Some(end) = session_problem(transcript) {
-        return Judgement::Session(end);
-    }
     if transcript.is_in_doubt() {
         let unknown = SessionEnd { stage: Stage::FinalDot, why: EndCause::Closed };
         return Judgement::InDoubt(transcript.lost.clone().unwrap_or(unknown));
+    }
+    // Once the message was taken for somebody this must go on record, or he would get it again each time. Whom the server
+    // then refused for want of a login is deferred.
+    if let Some(end) = session_problem(transcript).filter(|_| !transcript.is_taken()) {
+        return Judgement::Session(end);
     }
     // What refuses the message as a whole counts also if the line was lost behind it.
     if let Some(outcome) = whole_message(Stage::Mail, &transcript.mail) {
@@ -167,9 +169,17 @@ mod tests {
     fn what_is_about_the_session_is_charged_to_nobody() {
         assert_eq!(judged(&transcript(421, &[0], 0, 0, true)), "session at Mail");
         assert_eq!(judged(&transcript(530, &[0], 0, 0, false)), "session at Mail");
-        assert_eq!(judged(&transcript(250, &[250, 535], 354, 250, false)), "session at Rcpt");
+        assert_eq!(judged(&transcript(250, &[535, 535], 0, 0, false)), "session at Rcpt");
+        assert_eq!(judged(&transcript(250, &[250, 535], 354, 451, false)), "session at Rcpt");
         assert_eq!(judged(&transcript(250, &[250], 354, 421, true)), "session at FinalDot");
         assert_eq!(judged(&transcript(250, &[250], 503, 0, false)), "session at Data");
+    }
+
+    #[test]
+    fn what_was_taken_goes_on_record_whatever_else_was_said() {
+        assert_eq!(judged(&transcript(250, &[250, 535], 354, 250, false)), "+~");
+        assert_eq!(judged(&transcript(250, &[503, 250, 550], 354, 250, true)), "~+-");
+        assert_eq!(judged(&transcript(250, &[250, 530], 354, 1, true)), "in doubt");
     }
 
     #[test]
