@@ -5,6 +5,8 @@
 //! [`clock`] the only one that reads a clock.
 
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod lock;
 mod real;
 

@@ -6,6 +6,8 @@
 
 mod attempt;
 mod state;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::collections::HashMap;
@@ -228,7 +230,7 @@ impl Sender {
         }
     }
 
-    /// Sends on one session until there is a reason not to. `None` if the server ended it between two messages.
+    /// Sends on one session until there is a reason not to. `None` if it ended in order, between two messages.
     async fn use_session(
         &mut self,
         mut connection: Connection,
@@ -250,7 +252,8 @@ impl Sender {
                 if connection.is_usable() {
                     connection.quit(&now).await;
                 }
-                return Ok(Some(self.end_of_line()));
+                // Something may have been accepted while the server took its leave: the pass looks once more.
+                return Ok(None);
             };
             if !connection.is_usable() {
                 let trouble = connection.end().map(|end| Trouble::ended(end, connection.peer()));
@@ -260,9 +263,12 @@ impl Sender {
                 }
                 return Ok(trouble.map(PassEnd::Unusable));
             }
+            self.line_has_turn = self.spool.head() != Some(id);
             match self.attempt(&mut connection, id, stop).await? {
-                Attempt::Settled { taken: false } => {}
-                Attempt::Settled { taken: true } => *taken += 1,
+                Attempt::Settled { taken: message_taken } => {
+                    *taken += u64::from(message_taken);
+                    self.say_line_moves();
+                }
                 Attempt::HoldsLine { cause } => {
                     self.hold_line(id, cause);
                 }
@@ -284,18 +290,19 @@ impl Sender {
                 () = stop.requested() => false,
             }
         };
-        timeout(self.options.keep_open, something).await.unwrap_or(false)
+        let keep_open = self.options.keep_open;
+        let span = self.next_due_in().map_or(keep_open, |due| due.min(keep_open));
+        timeout(span, something).await.unwrap_or_else(|_| self.next_due().is_some())
     }
 
-    /// The message that is due: the head of the line unless it is held, and in turn with it those aside.
-    fn next_due(&mut self) -> Option<QueueId> {
+    /// The message that is due: the head of the line unless it is held, and in turn with it those aside. To ask changes
+    /// nothing: the turn passes when one of them is tried.
+    fn next_due(&self) -> Option<QueueId> {
         let now = self.clock.monotonic();
         let head = self.spool.head().filter(|_| self.held_until.is_none_or(|until| until <= now));
         if head.is_some() && self.line_has_turn {
-            self.line_has_turn = false;
             return head;
         }
-        self.line_has_turn = true;
         let is_due = |id: &QueueId| self.aside_due.get(id).is_none_or(|due| *due <= now);
         let aside =
             self.spool.out_of_line().into_iter().filter(|(_, why)| matches!(why, OutOfLine::Aside(_)));
@@ -305,11 +312,12 @@ impl Sender {
     /// How long until something that waits is due, if nothing is heard before.
     fn next_due_in(&self) -> Option<Duration> {
         let now = self.clock.monotonic();
-        let held = self.held_until.filter(|_| self.spool.head().is_some());
+        // A head that nothing holds is due: it may have come while the pass before ended.
+        let head = self.spool.head().map(|_| self.held_until.unwrap_or(now));
         let aside =
             self.spool.out_of_line().into_iter().filter(|(_, why)| matches!(why, OutOfLine::Aside(_)));
         let aside = aside.map(|(id, _)| self.aside_due.get(&id).copied().unwrap_or(now));
-        held.into_iter().chain(aside).min().map(|due| due - now)
+        head.into_iter().chain(aside).min().map(|due| due - now)
     }
 
     fn end_of_line(&self) -> PassEnd {
@@ -323,6 +331,14 @@ impl Sender {
         self.held_until = Some(self.clock.monotonic() + self.options.retry_interval);
         let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
         self.say(SenderState::Held { smarthost, since: 0, message: id.to_string(), cause });
+    }
+
+    /// What `status` shows must not say that a message holds the line when it is not at its head any more.
+    fn say_line_moves(&mut self) {
+        let Some(SenderState::Held { smarthost, message, .. }) = &self.said else { return };
+        if self.spool.head().is_none_or(|head| head.to_string() != *message) {
+            self.say(SenderState::Usable { smarthost: smarthost.clone(), since: 0 });
+        }
     }
 
     fn schedule_aside(&mut self, id: QueueId, aside: Option<u32>) {

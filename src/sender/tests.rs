@@ -1,0 +1,237 @@
+//! The sender against a server in this process that says what a test wants it to say.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::fs::Dir;
+use crate::fs::faulty::Faulty;
+use crate::mail::UnixTime;
+use crate::net::Verify;
+use crate::spool::{Candidate, Lease};
+
+#[derive(Debug)]
+struct Alone;
+
+impl Lease for Alone {}
+
+/// A clock that stands until it is moved.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Hand {
+    fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hand {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+    fn wall(&self) -> UnixTime {
+        UnixTime::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Bench {
+    _root: tempfile::TempDir,
+    disk: Arc<Faulty>,
+    spool: Arc<Spool>,
+    clock: Arc<Hand>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let root = tempfile::tempdir().unwrap();
+        let disk = Faulty::new(root.path());
+        let spool = Arc::new(Spool::new(disk.clone(), Box::new(Alone)));
+        spool.recover().unwrap();
+        Bench { _root: root, disk, spool, clock: Arc::default() }
+    }
+
+    /// Drops a message and has it accepted.
+    fn accept(&self, name: &str, to: &str) {
+        accept(&self.disk, &self.spool, name, to);
+    }
+
+    fn sender(&self, port: u16) -> Sender {
+        let smarthost = Smarthost {
+            name: "test".into(),
+            endpoint: Endpoint { host: "127.0.0.1".into(), port, implicit: false },
+            tls_mode: TlsMode::None,
+            tls: TlsOptions { ca_file: None, verify: Verify::Required },
+            login: None,
+            timeouts: Timeouts::default(),
+        };
+        let outgoing = outgoing::Options {
+            hostname: "box.example.com".into(),
+            from: None,
+            domain: None,
+            received: true,
+        };
+        let options = Options {
+            smarthost: Some(smarthost),
+            outgoing,
+            retry_interval: Duration::from_secs(30),
+            hold_line: Some(Duration::from_secs(60)),
+            keep_open: Duration::ZERO,
+        };
+        Sender::new(self.spool.clone(), self.clock.clone(), options)
+    }
+
+    /// One pass, one retry interval later than the one before.
+    async fn pass(&self, sender: &mut Sender) -> PassEnd {
+        self.clock.advance(31);
+        sender.pass(None, &mut Stop::pair().1).await.unwrap()
+    }
+}
+
+fn accept(disk: &Faulty, spool: &Spool, name: &str, to: &str) {
+    disk.drop_file(name, &format!("From: a@example.com\nTo: {to}\nSubject: {name}\n\ntext\n"));
+    let candidate = Candidate { name: name.into(), settled: true };
+    let accepted = spool.accept(&[candidate], UnixTime::from_secs(1), &|_, _| None).unwrap();
+    accepted[0].as_ref().unwrap();
+}
+
+/// What the server is asked: a command, or the subject of the message whose final dot came. An empty answer closes the
+/// connection.
+type Answer = Box<dyn FnMut(&str) -> &'static str + Send>;
+
+/// Greets, says yes to EHLO, MAIL and DATA, and lets `answer` say the rest: RCPT, the final dot and QUIT. Returns
+/// the port, and the subjects of the messages that were taken as they come.
+async fn server(
+    answer: impl FnMut(&str) -> &'static str + Send + 'static,
+) -> (u16, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (taken, told) = mpsc::unbounded_channel();
+    let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Box::new(answer)));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _end = converse(stream, &answer, &taken).await;
+        }
+    });
+    (port, told)
+}
+
+async fn converse(
+    stream: tokio::net::TcpStream,
+    answer: &Mutex<Answer>,
+    taken: &mpsc::UnboundedSender<String>,
+) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 test\r\n").await?;
+    let (mut line, mut subject, mut in_data) = (String::new(), String::new(), false);
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let text = line.trim_end();
+        if in_data && text != "." {
+            if let Some(found) = text.strip_prefix("Subject: ") {
+                subject = found.to_owned();
+            }
+            continue;
+        }
+        let reply = match text.get(..4) {
+            _ if in_data => (answer.lock().unwrap())(&subject),
+            Some("RCPT" | "QUIT") => (answer.lock().unwrap())(text),
+            Some("DATA") => "354 go on",
+            _ => "250 ok",
+        };
+        if in_data && reply.starts_with('2') {
+            drop(taken.send(subject.clone()));
+        }
+        in_data = reply.starts_with("354");
+        if reply.is_empty() {
+            return Ok(());
+        }
+        stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+    }
+}
+
+fn all(told: &mut mpsc::UnboundedReceiver<String>) -> Vec<String> {
+    std::iter::from_fn(|| told.try_recv().ok()).collect()
+}
+
+#[tokio::test]
+async fn what_is_accepted_while_a_session_ends_is_sent_and_not_forgotten() {
+    let bench = Bench::new();
+    bench.accept("first", "b@example.com");
+    let wake = Arc::new(Wake::default());
+    let (disk, spool, waker) = (bench.disk.clone(), bench.spool.clone(), wake.clone());
+    let mut quits = 0;
+    let (port, mut told) = server(move |asked| {
+        if asked == "QUIT" {
+            quits += 1;
+            if quits == 1 {
+                accept(&disk, &spool, "second", "b@example.com");
+                waker.accepted.notify_one();
+            }
+        }
+        "250 ok"
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    let (_stop, mut stopped) = Stop::pair();
+    let two = async { [told.recv().await, told.recv().await] };
+    let told = tokio::select! {
+        two = timeout(Duration::from_secs(10), two) => two.expect("the second is never sent"),
+        end = sender.run(&wake, &mut stopped) => panic!("{end:?}"),
+    };
+    assert_eq!(told, [Some("first".to_owned()), Some("second".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_message_aside_that_breaks_every_session_does_not_starve_the_line() {
+    let bench = Bench::new();
+    bench.accept("bad", "bad@example.com");
+    let mut tries = 0;
+    let (port, mut told) = server(move |asked| match asked {
+        _ if asked.contains("<bad@") => {
+            tries += 1;
+            // Deferred until it has stepped aside; then the server hangs up on it.
+            if tries <= 3 { "450 4.2.0 later" } else { "" }
+        }
+        _ => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    while bench.spool.counts().aside == 0 {
+        bench.pass(&mut sender).await;
+    }
+    bench.accept("good", "good@example.com");
+    for _ in 0..3 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["good"]);
+}
+
+#[tokio::test]
+async fn an_idle_session_that_is_kept_long_does_not_put_off_a_retry() {
+    let bench = Bench::new();
+    bench.accept("late", "b@example.com");
+    let mut tries = 0;
+    let (port, mut told) = server(move |asked| {
+        tries += u32::from(asked.starts_with("RCPT"));
+        if tries == 1 && asked.starts_with("RCPT") { "450 4.2.0 later" } else { "250 ok" }
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    sender.clock = Arc::new(crate::fs::SystemClock);
+    sender.options.retry_interval = Duration::from_millis(50);
+    sender.options.keep_open = Duration::from_secs(3600);
+    let (_stop, mut stopped) = Stop::pair();
+    let wake = Wake::default();
+    let told = tokio::select! {
+        told = timeout(Duration::from_secs(10), told.recv()) => told.expect("it is not tried again"),
+        end = sender.run(&wake, &mut stopped) => panic!("{end:?}"),
+    };
+    assert_eq!(told.as_deref(), Some("late"));
+}
