@@ -47,6 +47,7 @@ impl Sender {
         id: QueueId,
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
+        self.aside_due.remove(&id);
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::Settled { taken: false }) };
         let outgoing = match Outgoing::read(in_flight.file(), in_flight.name(), &self.options.outgoing) {
             Ok(outgoing) => outgoing,
@@ -82,6 +83,8 @@ impl Sender {
         match judge(&transcript) {
             Judgement::Settled(outcomes) => self.settle(in_flight, audience, outcomes),
             Judgement::Session(end) | Judgement::Lost(end) => {
+                // Charged nothing; but one that is aside waits for its next turn as after any other try.
+                self.schedule_aside(id, in_flight.record().and_then(|record| record.aside));
                 self.spool.defer(in_flight, None)?;
                 if let EndCause::Source(error) = &end.why {
                     tracing::error!(id = %id, %error, "message-unreadable");
@@ -102,6 +105,8 @@ impl Sender {
         mut audience: Audience,
         outcomes: Vec<Option<Outcome>>,
     ) -> Result<Attempt, SpoolError> {
+        // By this transaction: what an earlier one delivered fills no budget.
+        let taken = outcomes.iter().any(|outcome| matches!(outcome, Some(Outcome::Delivered(_))));
         let tried = audience.recipients.iter_mut().filter(|r| r.is_waiting());
         for (recipient, outcome) in tried.zip(outcomes) {
             if let Some(outcome) = outcome {
@@ -109,7 +114,6 @@ impl Sender {
                 recipient.outcome = Some(outcome);
             }
         }
-        let taken = audience.recipients.iter().any(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
         if taken {
             self.budget.delivered();
         }

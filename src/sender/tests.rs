@@ -214,6 +214,33 @@ async fn a_message_aside_that_breaks_every_session_does_not_starve_the_line() {
 }
 
 #[tokio::test]
+async fn a_recipient_that_was_taken_before_does_not_fill_the_budget_of_the_line() {
+    let bench = Bench::new();
+    bench.accept("both", "taken@example.com, later@example.com");
+    bench.accept("behind", "b@example.com");
+    let (port, mut told) =
+        server(|asked| if asked.contains("<later@") { "450 4.2.0 later" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..6 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["both", "behind"]);
+}
+
+#[tokio::test]
+async fn a_recipient_that_was_taken_is_not_sent_to_again_because_another_wants_a_login() {
+    let bench = Bench::new();
+    bench.accept("both", "local@example.com, far@example.org");
+    let (port, mut told) =
+        server(|asked| if asked.contains("<far@") { "530 5.7.0 log in first" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..3 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["both"]);
+}
+
+#[tokio::test]
 async fn an_idle_session_that_is_kept_long_does_not_put_off_a_retry() {
     let bench = Bench::new();
     bench.accept("late", "b@example.com");
