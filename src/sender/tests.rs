@@ -241,6 +241,50 @@ async fn a_recipient_that_was_taken_is_not_sent_to_again_because_another_wants_a
 }
 
 #[tokio::test]
+async fn a_message_aside_that_cannot_be_read_is_not_tried_again_and_again() {
+    let bench = Bench::new();
+    bench.accept("bad", "bad@example.com");
+    let (port, _told) =
+        server(|asked| if asked.starts_with("RCPT") { "450 4.2.0 later" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    while bench.spool.counts().aside == 0 {
+        bench.pass(&mut sender).await;
+    }
+    let begun = Arc::new(AtomicU64::new(0));
+    let count = begun.clone();
+    bench.disk.ask_first(move |what, dir| match (what, dir) {
+        ("rename", Dir::Pending) if count.fetch_add(1, Ordering::SeqCst) > 10 => {
+            panic!("it is begun again and again")
+        }
+        ("read", Dir::Pending) => Some(std::io::Error::from_raw_os_error(libc::EIO)),
+        _ => None,
+    });
+    bench.clock.advance(10_000);
+    bench.pass(&mut sender).await;
+    assert_eq!(begun.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.spool.counts().held, 1);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_opened_holds_nobody() {
+    let bench = Bench::new();
+    bench.accept("bad", "b@example.com");
+    bench.accept("good", "b@example.com");
+    let (port, mut told) = server(|_| "250 ok").await;
+    let mut sender = bench.sender(port);
+    let opened = AtomicU64::new(0);
+    bench.disk.ask_first(move |what, dir| match (what, dir) {
+        ("open", Dir::Pending) if opened.fetch_add(1, Ordering::SeqCst) == 0 => {
+            Some(std::io::Error::from_raw_os_error(libc::EACCES))
+        }
+        _ => None,
+    });
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["good"]);
+    assert_eq!(bench.spool.counts().held, 1);
+}
+
+#[tokio::test]
 async fn an_idle_session_that_is_kept_long_does_not_put_off_a_retry() {
     let bench = Bench::new();
     bench.accept("late", "b@example.com");

@@ -25,7 +25,7 @@ pub(super) struct Waiting {
 pub enum OutOfLine {
     /// It was deferred for too long, and is tried on a schedule of its own; so often since.
     Aside(u32),
-    /// Its record cannot be read: it is not sent.
+    /// It or its record cannot be read: it is not sent.
     Unreadable(String),
     /// The configuration lacks what it needs.
     Unconfigured(String),
@@ -80,7 +80,8 @@ impl Line {
     }
 
     pub(super) fn set_unconfigured(&mut self, id: QueueId, why: String) {
-        if let Some(waiting) = self.in_line.remove(&id) {
+        let aside = |(waiting, _)| waiting;
+        if let Some(waiting) = self.in_line.remove(&id).or_else(|| self.out_of_line.remove(&id).map(aside)) {
             self.insert(waiting, Some(OutOfLine::Unconfigured(why)));
         }
     }

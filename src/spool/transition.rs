@@ -43,7 +43,8 @@ impl InFlight {
 impl Spool {
     /// begin: `pending/` to `sending/`. When it returns, the move is durable and the message may be sent.
     ///
-    /// `None` if the message is not there any more (an operator took the file away); it is no longer waiting.
+    /// `None` if there is nothing to send: it is not there any more (an operator took the file away) and no longer
+    /// waits, or it or its record cannot be read, and it is held.
     ///
     /// # Errors
     ///
@@ -60,15 +61,20 @@ impl Spool {
                 self.line().remove(id);
                 return Ok(None);
             }
-            Err(e) => return Err(SpoolError::new(format!("open {text}"), e)),
+            // Of descriptors and memory there will be more; the message is not to blame.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => {
+                return Err(SpoolError::new(format!("open {text}"), e));
+            }
+            Err(e) => {
+                self.hold_unreadable(waiting, e.to_string());
+                return Ok(None);
+            }
         };
         let record = match waiting.has_record.then(|| self.read_record(id)) {
             None => None,
             Some(Ok(record)) => Some(record),
             Some(Err(why)) => {
-                let mut line = self.line();
-                line.remove(id);
-                line.insert(waiting, Some(OutOfLine::Unreadable(why)));
+                self.hold_unreadable(waiting, why);
                 return Ok(None);
             }
         };
@@ -79,6 +85,15 @@ impl Spool {
         self.sync_dir(Dir::Sending, BEGIN_SENDING)?;
         self.sync_dir(Dir::Pending, BEGIN_PENDING)?;
         Ok(Some(InFlight { name: waiting.name, record, file }))
+    }
+
+    /// Its producer still owns the file and can shut it; a disk can lose one file and keep the others. Nobody else
+    /// has to wait for that.
+    fn hold_unreadable(&self, waiting: Waiting, why: String) {
+        tracing::error!(id = %waiting.name.id, %why, hint = "the message is held", "message-unreadable");
+        let mut line = self.line();
+        line.remove(waiting.name.id);
+        line.insert(waiting, Some(OutOfLine::Unreadable(why)));
     }
 
     /// deliver: lets the message go. Only after 2yz to the final dot for every recipient that was left.
