@@ -48,13 +48,6 @@ impl Faulty {
         self.disk.create(Dir::Pickup, OsStr::new(name)).unwrap().append(text.as_bytes()).unwrap();
     }
 
-    /// The names in `dir`.
-    pub(crate) fn names(&self, dir: Dir) -> Vec<String> {
-        let mut names = Vec::new();
-        self.disk.list(dir, &mut |name, _| names.push(name.to_str().unwrap().to_owned())).unwrap();
-        names
-    }
-
     fn file(&self, dir: Dir, file: Box<dyn File>) -> Box<dyn File> {
         Box::new(FaultyFile { file, dir, hook: self.hook.clone() })
     }

@@ -52,15 +52,15 @@ impl Driver {
         let mut rewatch_at = self.clock.monotonic() + WATCH_RETRY;
         loop {
             let step = self.pickup.step()?;
+            if !step.accepted.is_empty() {
+                (self.on_accepted)(step.accepted)?;
+            }
             let now = self.clock.monotonic();
             if step.replaced || (self.watch.is_none() && now >= rewatch_at) {
                 self.watch();
                 rewatch_at = now + WATCH_RETRY;
                 self.pickup.hint(Hint::Rescan);
                 continue;
-            }
-            if !step.accepted.is_empty() {
-                (self.on_accepted)(step.accepted)?;
             }
             let mut wait = step.next_look.map_or(UNWATCHED_RESCAN, |at| at - now);
             if self.watch.is_none() && wait > UNWATCHED_RESCAN {

@@ -8,6 +8,8 @@
 
 mod driver;
 mod pattern;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
