@@ -73,9 +73,17 @@ struct Known {
     /// that was renamed in meanwhile must not overtake it.
     holds_until: Monotonic,
     since: Monotonic,
+    /// It was asked for once and not taken: nobody waits for it.
+    left: bool,
+    /// The bytes that could not be synced. A later sync of the same bytes that succeeds says nothing about them
+    /// (fsync(2)), so that they are never taken.
+    unsynced: Option<Bytes>,
     /// What was last logged about it.
     reported: Option<String>,
 }
+
+/// Which file, its size, and when it was last written to.
+type Bytes = (crate::fs::FileId, u64, FileTime);
 
 /// How a file looked, and since when.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,11 +176,23 @@ impl Pickup {
         }
         // While more is ready nobody asks for the next look, and there may be a hundred thousand.
         if !step.more {
-            let looks = self.files.values().map(|file| file.not_before);
-            step.next_look = looks.chain(self.scan_due).min();
-            step.settling = self.files.values().filter(|f| f.look.is_some() && f.reported.is_none()).count();
+            step.next_look = self.next_look(now).into_iter().chain(self.scan_due).min();
+            step.settling =
+                self.files.values().filter(|file| file.is_settling(now, self.options.settle)).count();
         }
         Ok(step)
+    }
+
+    /// When the first file is to be looked at. Those behind one that has to settle first wait for it.
+    fn next_look(&self, now: Monotonic) -> Option<Monotonic> {
+        let mut first: Option<Monotonic> = None;
+        for file in self.known.values().filter_map(|name| self.files.get(name)) {
+            first = Some(first.map_or(file.not_before, |first| first.min(file.not_before)));
+            if file.holds(now) {
+                break;
+            }
+        }
+        first
     }
 
     /// Leaves the reason where the producer looks. It is a courtesy: the report lies in `failed/`.
@@ -197,7 +217,7 @@ impl Pickup {
             let Some(file) = self.files.get(name) else { continue };
             if file.not_before <= now {
                 due.push(name.clone());
-            } else if file.holds_until > now {
+            } else if file.holds(now) {
                 break;
             }
             if due.len() == GROUP_MAX {
@@ -224,6 +244,10 @@ impl Pickup {
         }
         let settle = self.options.settle;
         let file = self.files.get_mut(name)?;
+        if file.unsynced.is_some_and(|unsynced| unsynced == bytes(&stat)) {
+            file.not_before = now + self.options.rescan;
+            return None;
+        }
         if file.renamed_in {
             // Once: if somebody still writes to it, it has to settle like any other.
             file.renamed_in = false;
@@ -251,8 +275,10 @@ impl Pickup {
         });
         match self.found() {
             Ok(found) => {
+                // A hundred thousand files take a while: each was seen before this moment, and not at the begin.
+                let now = self.clock.monotonic().max(now);
+                let settled_at = now + self.options.settle;
                 for (stat, name) in found {
-                    let settled_at = now + self.options.settle;
                     if let Some(file) = self.heard_of(&name) {
                         file.look = Some(Look { stat: identity(&stat), since: now });
                         file.not_before = settled_at;
@@ -311,6 +337,8 @@ impl Pickup {
                 not_before: Monotonic::default(),
                 holds_until: Monotonic::default(),
                 since: now,
+                left: false,
+                unsynced: None,
                 reported: None,
             }
         }))
@@ -326,6 +354,7 @@ impl Pickup {
     fn ignore(&mut self, name: &OsStr, now: Monotonic) {
         let Some(file) = self.files.get_mut(name) else { return };
         let speak_at = file.since + IGNORED_AFTER;
+        file.left = true;
         file.not_before = if now < speak_at { speak_at } else { now + self.options.rescan };
         if now >= speak_at && file.reported.is_none() {
             let patterns: Vec<String> = self.options.patterns.iter().map(Pattern::to_string).collect();
@@ -346,11 +375,14 @@ impl Pickup {
         match why {
             // Looked at again from the start, without a word: this is what a producer at work looks like.
             NotAccepted::Changed => return self.forget_and_rescan(name, now),
-            NotAccepted::BeingWritten | NotAccepted::NotSettled => return,
+            NotAccepted::NotSettled => return,
+            NotAccepted::BeingWritten => return file.left = true,
+            NotAccepted::Unsynced(_, stat) => file.unsynced = Some(bytes(stat)),
             NotAccepted::Empty | NotAccepted::Linked(_) | NotAccepted::NotAFile(_) | NotAccepted::Io(_) => {}
         }
+        file.left = true;
         let waited = now - file.since;
-        if waited >= IGNORED_AFTER || matches!(why, NotAccepted::NotAFile(_) | NotAccepted::Io(_)) {
+        if waited >= IGNORED_AFTER || !matches!(why, NotAccepted::Empty | NotAccepted::Linked(_)) {
             file.not_before = now + self.options.rescan;
             let reason = why.to_string();
             if file.reported.as_ref() != Some(&reason) {
@@ -364,6 +396,19 @@ impl Pickup {
     fn forget_and_rescan(&mut self, name: &OsStr, now: Monotonic) {
         self.forget(name);
         self.scan_due = self.scan_due.min(Some(now + self.options.settle));
+    }
+}
+
+impl Known {
+    /// Whether nothing that was heard of later may be taken now.
+    fn holds(&self, now: Monotonic) -> bool {
+        self.not_before > now && self.holds_until > now
+    }
+
+    /// Whether it will be taken before long, as far as can be seen. One that changes again and again is waited for only
+    /// as long as one of which nobody can say whether it is open.
+    fn is_settling(&self, now: Monotonic, settle: Duration) -> bool {
+        self.look.is_some() && !self.left && now - self.since <= SLOW_SETTLE + settle
     }
 }
 
@@ -395,6 +440,10 @@ fn identity(stat: &Stat) -> (crate::fs::FileId, u64, FileTime, FileTime) {
     (stat.id, stat.size, stat.modified, stat.changed)
 }
 
+fn bytes(stat: &Stat) -> Bytes {
+    (stat.id, stat.size, stat.modified)
+}
+
 /// What to do about a file that was left.
 pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
     match (why, stat) {
@@ -404,6 +453,7 @@ pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
             stat.owner,
             name.display()
         ),
+        (NotAccepted::Unsynced(..), _) => "see to the disk, then drop it again as a new file".into(),
         (NotAccepted::Empty, _) => "remove it, or let its producer write to it".into(),
         (NotAccepted::Linked(_), _) => "remove its other names".into(),
         (NotAccepted::NotAFile(_), _) => "only regular files are taken: remove it".into(),

@@ -103,3 +103,156 @@ fn what_was_accepted_is_told_also_when_the_directory_is_watched_anew() {
     std::thread::spawn(move || driver.run());
     assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(1));
 }
+
+#[test]
+fn nobody_is_asked_to_look_before_something_can_be_done() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("first.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    // It has to settle behind the one that the scan found.
+    bench.disk.drop_file("second.eml", MESSAGE);
+    bench.pickup.hint(Hint::RenamedIn("second.eml".into()));
+    let step = bench.step_after(SETTLE / 5);
+    assert_eq!(step.next_look.unwrap() - bench.now(), SETTLE * 4 / 5);
+    let step = bench.step_after(SETTLE * 4 / 5);
+    let labels: Vec<_> = step.accepted.iter().map(|a| a.name.label()).collect();
+    assert_eq!(labels, ["first", "second"]);
+}
+
+#[test]
+fn what_will_not_be_taken_before_long_is_not_waited_for() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("open.eml", MESSAGE);
+    bench.disk.drop_file("empty.eml", "");
+    bench.disk.drop_file("README.txt", "not mail");
+    let path = bench.root.path().join("pickup/open.eml");
+    let _writer = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    assert_eq!(bench.step_after(Duration::ZERO).settling, 3);
+    assert_eq!(bench.step_after(SETTLE).settling, 0);
+    bench.disk.drop_file("new.eml", MESSAGE);
+    bench.pickup.hint(Hint::Rescan);
+    assert_eq!(bench.step_after(SETTLE).settling, 1);
+    assert_eq!(bench.step_after(SETTLE).accepted.len(), 1);
+}
+
+#[test]
+fn a_file_that_grows_without_end_is_waited_for_only_so_long() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("log.eml", MESSAGE);
+    let path = bench.root.path().join("pickup/log.eml");
+    let mut steps = 0;
+    while bench.step_after(SETTLE).settling > 0 {
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, b"more\n").unwrap();
+        steps += 1;
+        assert!(steps < 100, "it is waited for without end");
+    }
+    assert!(steps > 10, "given up after {steps} looks");
+}
+
+#[test]
+fn a_message_that_is_refused_is_never_in_line() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("bad.eml", "From: a@example.com\nTo: b@example.com\n\nnul \0\n");
+    bench.step_after(Duration::ZERO);
+    let (spool, seen) = (bench.spool.clone(), Arc::new(Mutex::new(Vec::new())));
+    let heads = seen.clone();
+    bench.disk.ask_first(move |_, dir| {
+        heads.lock().unwrap().extend((dir == Dir::Meta).then(|| spool.head()));
+        None
+    });
+    let step = bench.step_after(SETTLE);
+    assert!(step.accepted[0].refused.is_some());
+    let seen = seen.lock().unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(Option::is_none), "the sender could have begun it: {seen:?}");
+}
+
+#[test]
+fn a_file_whose_bytes_could_not_be_synced_is_not_taken_for_synced_later() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("a.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    let error =
+        |what: &str, dir| (what == "sync" && dir == Dir::Pickup).then(|| std::io::Error::other("EIO"));
+    bench.disk.ask_first(error);
+    assert!(bench.step_after(SETTLE).accepted.is_empty());
+    // The second sync of the same bytes says nothing about the first (fsync(2)).
+    bench.disk.mend();
+    for _ in 0..5 {
+        assert!(bench.step_after(Duration::from_secs(61)).accepted.is_empty());
+    }
+    // Written anew, they are other bytes.
+    let path = bench.root.path().join("pickup/a.eml");
+    std::io::Write::write_all(&mut std::fs::OpenOptions::new().append(true).open(path).unwrap(), b"x")
+        .unwrap();
+    bench.step_after(Duration::from_secs(61));
+    assert_eq!(bench.step_after(SETTLE).accepted.len(), 1);
+}
+
+#[test]
+fn a_file_that_can_neither_be_taken_nor_put_back_is_found_by_recovery() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("a.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    bench
+        .disk
+        .ask_first(|what, dir| ((what, dir) == ("stat", Dir::Pending)).then(|| std::io::Error::other("EIO")));
+    bench.clock.advance(SETTLE);
+    assert!(bench.pickup.step().is_err());
+    assert!(bench.spool.is_faulted());
+    bench.disk.mend();
+    bench.spool.recover().unwrap();
+    assert_eq!(bench.spool.counts().in_line, 1);
+}
+
+#[test]
+fn what_is_in_flight_is_settled_although_the_pickup_has_met_a_fault() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("taken.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    bench.step_after(SETTLE);
+    let in_flight = bench.spool.begin(bench.spool.head().unwrap()).unwrap().unwrap();
+    bench.disk.drop_file("b.eml", MESSAGE);
+    bench.pickup.hint(Hint::Rescan);
+    bench.step_after(SETTLE);
+    bench.disk.ask_first(|what, dir| {
+        ((what, dir) == ("sync_dir", Dir::Pickup)).then(|| std::io::Error::other("EIO"))
+    });
+    bench.clock.advance(SETTLE);
+    assert!(bench.pickup.step().is_err());
+    bench.disk.mend();
+    // The smarthost has taken it: it must not be sent again because of another file.
+    bench.spool.deliver(in_flight).unwrap();
+    let accepted = bench.spool.accept(&[], bench.clock.wall(), &|_, _| None);
+    assert!(accepted.is_err(), "nothing new is accepted");
+    let recovered = bench.spool.recover().unwrap();
+    assert_eq!((recovered.in_flight.len(), bench.spool.counts().in_line), (0, 1));
+}
+
+#[test]
+fn a_failure_that_is_rolled_forward_is_counted_once() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("bad.eml", "From: a@example.com\nTo: b@example.com\n\nnul \0\n");
+    bench.step_after(Duration::ZERO);
+    bench
+        .disk
+        .ask_first(|what, dir| ((what, dir) == ("sync", Dir::Failed)).then(|| std::io::Error::other("EIO")));
+    bench.clock.advance(SETTLE);
+    assert!(bench.pickup.step().is_err());
+    bench.disk.mend();
+    assert_eq!(bench.spool.recover().unwrap().rolled_forward.len(), 1);
+    assert_eq!(bench.spool.counts().failed, 1);
+}
+
+#[test]
+fn without_a_pickup_the_spool_is_recovered_all_the_same() {
+    let mut bench = Bench::new();
+    let path = bench.root.path().join("pickup");
+    std::fs::remove_dir(&path).unwrap();
+    bench.spool.recover().unwrap();
+    std::fs::create_dir(&path).unwrap();
+    bench.spool.recover().unwrap();
+    bench.disk.drop_file("a.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    assert_eq!(bench.step_after(SETTLE).accepted.len(), 1);
+}

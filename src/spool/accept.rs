@@ -53,7 +53,10 @@ pub enum NotAccepted {
     Linked(u64),
     /// It is no regular file.
     NotAFile(Kind),
-    /// It cannot be opened, synced or moved.
+    /// Its bytes, as they were then, could not be synced: nobody knows what of them is on the disk, and no later
+    /// sync will tell.
+    Unsynced(io::Error, Stat),
+    /// It cannot be opened or moved.
     Io(io::Error),
 }
 
@@ -71,8 +74,9 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// If a directory could not be synced: some of the files may be in `pending/`, nobody may be told that they
-    /// are, and the spool is faulted. A file that could not be taken is no error of the group.
+    /// If a directory could not be synced, or a file neither be taken nor put back: some of the files may be in
+    /// `pending/`, nobody may be told that they are, and the spool is faulted. A file that could not be taken is no
+    /// error of the group.
     pub fn accept(
         &self,
         candidates: &[Candidate],
@@ -80,7 +84,7 @@ impl Spool {
         examine: Examine<'_>,
     ) -> Result<Vec<Result<Accepted, NotAccepted>>, SpoolError> {
         self.check_sound()?;
-        let moved: Vec<_> = candidates.iter().map(|c| self.take(c, now)).collect();
+        let moved = candidates.iter().map(|c| self.take(c, now)).collect::<Result<Vec<_>, _>>()?;
         if moved.iter().any(Result::is_ok) {
             self.sync_dir(Dir::Pending, ACCEPT_PENDING)?;
             self.sync_dir(Dir::Pickup, ACCEPT_PICKUP)?;
@@ -101,19 +105,50 @@ impl Spool {
         let unsendable = examine(&name, &*file);
         // Closed only now: until here nobody could open it for writing.
         drop(file);
-        self.line().insert(Waiting { name: name.clone(), has_record: false }, None);
         let refused = match unsendable {
+            // Never in line: the sender would begin it under our hands.
             Some((failed, reason)) => {
-                self.refuse(name.id, failed)?;
+                self.refuse_named(&name, failed)?;
                 Some(reason)
             }
-            None => None,
+            None => {
+                self.line().insert(Waiting { name: name.clone(), has_record: false }, None);
+                None
+            }
         };
         Ok(Accepted { name, size, refused })
     }
 
-    /// Steps 1 to 4 of docs/SPOOL.md for one file.
-    fn take(&self, candidate: &Candidate, now: UnixTime) -> Result<Moved, NotAccepted> {
+    /// Steps 1 to 4 of docs/SPOOL.md for one file. Behind the rename an error leaves it in `pending/`, in no line:
+    /// that is for recovery.
+    fn take(&self, candidate: &Candidate, now: UnixTime) -> Result<Result<Moved, NotAccepted>, SpoolError> {
+        let (file, before) = match self.open_complete(candidate) {
+            Ok(opened) => opened,
+            Err(why) => return Ok(Err(why)),
+        };
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).draw(now);
+        let name = Name::new(id, now, &candidate.name);
+        let text = name.to_string();
+        let new = OsStr::new(&text);
+        if let Err(error) = self.fs.rename(Dir::Pickup, &candidate.name, Dir::Pending, new) {
+            return Ok(Err(error.into()));
+        }
+        let fault = |doing: &str| {
+            let doing = format!("{doing} pending/{text}");
+            move |error| self.fault(SpoolError::new(doing, error))
+        };
+        let after = self.fs.stat(Dir::Pending, new).map_err(fault("look at"))?;
+        if !is_unchanged(&before, &after) {
+            // The producer replaced it between open and rename: what was moved is not what was synced.
+            let put_back = self.fs.rename(Dir::Pending, new, Dir::Pickup, &candidate.name);
+            put_back.map_err(fault("put back"))?;
+            return Ok(Err(NotAccepted::Changed));
+        }
+        Ok(Ok(Moved { name, size: before.size, file }))
+    }
+
+    /// Steps 1 and 2: it is complete, nobody writes to it, and its bytes are on the disk.
+    fn open_complete(&self, candidate: &Candidate) -> Result<(Box<dyn File>, Stat), NotAccepted> {
         let file = self.fs.open(Dir::Pickup, &candidate.name).map_err(|e| self.not_opened(candidate, e))?;
         let before = file.stat()?;
         check_kind(&before)?;
@@ -122,18 +157,8 @@ impl Spool {
             Writer::Unknown if !candidate.settled => return Err(NotAccepted::NotSettled),
             Writer::None | Writer::Unknown => {}
         }
-        file.sync(ACCEPT_FILE)?;
-        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).draw(now);
-        let name = Name::new(id, now, &candidate.name);
-        let new = name.to_string();
-        self.fs.rename(Dir::Pickup, &candidate.name, Dir::Pending, OsStr::new(&new))?;
-        let after = self.fs.stat(Dir::Pending, OsStr::new(&new))?;
-        if !is_unchanged(&before, &after) {
-            // The producer replaced it between open and rename: what was moved is not what was synced.
-            self.fs.rename(Dir::Pending, OsStr::new(&new), Dir::Pickup, &candidate.name)?;
-            return Err(NotAccepted::Changed);
-        }
-        Ok(Moved { name, size: before.size, file })
+        file.sync(ACCEPT_FILE).map_err(|error| NotAccepted::Unsynced(error, before))?;
+        Ok((file, before))
     }
 
     /// An error of open that tells less than a look at the name does: a link is refused with ELOOP, a socket
@@ -183,6 +208,7 @@ impl fmt::Display for NotAccepted {
             NotAccepted::NotAFile(Kind::Link) => f.write_str("it is a symbolic link"),
             NotAccepted::NotAFile(Kind::Directory) => f.write_str("it is a directory"),
             NotAccepted::NotAFile(_) => f.write_str("it is not a regular file"),
+            NotAccepted::Unsynced(error, _) => write!(f, "its bytes did not get to the disk: {error}"),
             NotAccepted::Io(error) => write!(f, "{error}"),
         }
     }

@@ -13,8 +13,8 @@
 //! | [`Spool::fail`], [`Spool::refuse`] | `sending/`, `pending/` | `failed/` |
 //!
 //! A transition that returned has reached the disk. One that failed half-way leaves the spool *faulted*: nothing
-//! is known about what the disk holds, so every further transition is refused until [`Spool::recover`] has
-//! run, and nothing is repeated as if it had worked.
+//! is known about what the disk holds, so nothing further is accepted or begun until [`Spool::recover`] has
+//! run, and nothing is repeated as if it had worked. Only what is in flight may still be settled.
 
 mod accept;
 mod line;

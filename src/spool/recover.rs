@@ -53,6 +53,7 @@ impl Spool {
         self.faulted.store(true, Ordering::Release);
         self.line().clear();
         let mut recovered = Recovered::default();
+        self.find_pickup()?;
         let mut found = self.look()?;
         self.sync_what_was_left(!found.sending.is_empty())?;
         recovered.strangers = std::mem::take(&mut found.strangers);
@@ -69,6 +70,15 @@ impl Spool {
         self.fill_line(found, records, &recovered);
         self.faulted.store(false, Ordering::Release);
         Ok(recovered)
+    }
+
+    /// `pickup/` may have been removed, or made anew, since it was opened. Without one nothing can be accepted, but what
+    /// was accepted can be sent.
+    fn find_pickup(&self) -> Result<(), SpoolError> {
+        match self.fs.refresh(Dir::Pickup) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(SpoolError::new("open pickup/".into(), e)),
+            _ => Ok(()),
+        }
     }
 
     fn look(&self) -> Result<Found, SpoolError> {
@@ -188,7 +198,10 @@ impl Spool {
     /// the directory tells that for nothing, and only a match is looked at closely.
     fn drop_accepted_from_pickup(&self, found: &Found, recovered: &mut Recovered) -> Result<(), SpoolError> {
         let mut dropped = Vec::new();
-        self.list(Dir::Pickup, &mut |name, inode| dropped.push((name.to_owned(), inode)))?;
+        match self.list(Dir::Pickup, &mut |name, inode| dropped.push((name.to_owned(), inode))) {
+            Err(e) if e.error.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
         if dropped.is_empty() {
             return Ok(());
         }
@@ -224,6 +237,8 @@ impl Spool {
         ids.raise_to(last);
         let unreadable: HashSet<QueueId> = recovered.unreadable.iter().map(|(id, _)| *id).collect();
         let mut line = self.line();
+        // What was rolled forward was counted, and is counted with the others here.
+        line.clear();
         for _ in &found.failed {
             line.count_failed();
         }

@@ -14,7 +14,8 @@ use super::{Spool, SpoolError};
 use crate::fs::{Dir, File};
 use crate::mail::QueueId;
 
-/// A message in `sending/`. Exactly one of [`Spool::deliver`], [`Spool::defer`] and [`Spool::fail`] takes it
+/// A message in `sending/`. What became of it is written down also if the spool was faulted meanwhile by another
+/// message: it was begun on a sound one, and what a smarthost has taken must not be sent again for that. Exactly one of [`Spool::deliver`], [`Spool::defer`] and [`Spool::fail`] takes it
 /// from there; if none does, recovery returns it to the line.
 #[must_use]
 pub struct InFlight {
@@ -102,7 +103,6 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted: the message may be sent once more after recovery.
     pub fn deliver(&self, in_flight: InFlight) -> Result<(), SpoolError> {
-        self.check_sound()?;
         self.take_away(Dir::Sending, &in_flight.name.to_string())?;
         self.sync_dir(Dir::Sending, DELIVER_SENDING)?;
         match in_flight.record {
@@ -118,7 +118,6 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted.
     pub fn defer(&self, in_flight: InFlight, learned: Option<Record>) -> Result<(), SpoolError> {
-        self.check_sound()?;
         let name = in_flight.name;
         if let Some(record) = &learned {
             self.write_record(name.id, record)?;
@@ -136,7 +135,6 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted; recovery rolls the failure forward if it was decided.
     pub fn fail(&self, in_flight: InFlight, record: &Record) -> Result<(), SpoolError> {
-        self.check_sound()?;
         self.write_record(in_flight.name.id, record)?;
         self.roll_failure_forward(Dir::Sending, &in_flight.name, record)
     }
@@ -149,11 +147,15 @@ impl Spool {
     pub fn refuse(&self, id: QueueId, failed: Failed) -> Result<(), SpoolError> {
         self.check_sound()?;
         let Some(waiting) = self.line().get(id).cloned() else { return Ok(()) };
+        self.refuse_named(&waiting.name, failed)
+    }
+
+    pub(super) fn refuse_named(&self, name: &Name, failed: Failed) -> Result<(), SpoolError> {
         let mut record = Record::empty();
         record.failed = Some(failed);
-        self.write_record(id, &record)?;
-        self.line().remove(id);
-        self.roll_failure_forward(Dir::Pending, &waiting.name, &record)
+        self.write_record(name.id, &record)?;
+        self.line().remove(name.id);
+        self.roll_failure_forward(Dir::Pending, name, &record)
     }
 
     pub(super) fn return_to_pending(&self, name: &Name) -> Result<(), SpoolError> {
