@@ -48,8 +48,16 @@ pub enum ServiceError {
 /// Why it could not start.
 pub fn run(config: &Config) -> Result<(), ServiceError> {
     let spool = Arc::new(open_spool(config, "run").map_err(ServiceError::Start)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(ServiceError::System)?.block_on(serve(config, &spool))
+    block_on(serve(config, &spool)).map_err(ServiceError::System)?
+}
+
+/// Runs `work` to its end on a runtime of its own. A name that is being looked up cannot be called off, and may take a
+/// minute: it must not keep a process that was told to stop.
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 async fn serve(config: &Config, spool: &Arc<Spool>) -> Result<(), ServiceError> {
@@ -98,7 +106,7 @@ async fn serve_until_fault(
         "ready"
     );
     let mut sending = std::pin::pin!(sender.run(&wake, &mut stop));
-    let (mut sender_runs, mut pickup_runs) = (true, true);
+    let (mut sender_runs, mut pickup_runs, mut told_to_stop) = (true, true, false);
     let mut fault = None;
     while sender_runs || pickup_runs {
         let event = tokio::select! {
@@ -108,7 +116,10 @@ async fn serve_until_fault(
             event = signals() => event,
         };
         match event {
-            Event::Terminate(signal) => tracing::info!(signal, "stopping"),
+            Event::Terminate(signal) => {
+                told_to_stop = true;
+                tracing::info!(signal, "stopping");
+            }
             Event::SenderEnded(result) => {
                 sender_runs = false;
                 fault = fault.or(result.err());
@@ -127,6 +138,10 @@ async fn serve_until_fault(
         return Err(ServiceError::System(std::io::Error::other("the pickup thread has panicked")));
     }
     tracing::info!(waiting = spool.counts().in_line, "stopped");
+    if let Some(error) = fault.take_if(|_| told_to_stop) {
+        // Whoever starts the spool next recovers it.
+        tracing::error!(%error, "spool-fault");
+    }
     Ok(fault)
 }
 
@@ -202,9 +217,7 @@ pub fn flush(config: &Config) -> Result<Flushed, FlushError> {
     let spool = Arc::new(open_spool(config, "flush").map_err(FlushError::Start)?);
     recover(&spool).map_err(FlushError::Spool)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(FlushError::System)?;
-    runtime.block_on(async {
+    let flushed = block_on(async {
         let mut pickup = Pickup::new(spool.clone(), clock.clone(), setup::pickup_options(config));
         let mut sender = Sender::new(spool.clone(), clock.clone(), setup::sender_options(config));
         let (stop_sender, mut stop) = Stop::pair();
@@ -221,7 +234,8 @@ pub fn flush(config: &Config) -> Result<Flushed, FlushError> {
                 return Ok(Flushed { end, left: counts.in_line + counts.aside + counts.held });
             }
         }
-    })
+    });
+    flushed.map_err(FlushError::System)?
 }
 
 /// Why a one-shot pass failed.
@@ -259,6 +273,11 @@ async fn take_what_is_there(
     loop {
         let step = pickup.step()?;
         step.accepted.iter().for_each(log_accepted);
+        // Signals are heard of between two groups only here.
+        tokio::task::yield_now().await;
+        if stop.is_requested() {
+            return Ok(());
+        }
         if step.more {
             continue;
         }
@@ -267,5 +286,69 @@ async fn take_what_is_there(
             () = tokio::time::sleep(next_look - clock.monotonic()) => {}
             () = stop.requested() => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{self, Overrides};
+    use crate::fs::Dir;
+    use crate::fs::faulty::Faulty;
+    use crate::spool::Lease;
+
+    #[derive(Debug)]
+    struct Alone;
+
+    impl Lease for Alone {}
+
+    #[tokio::test]
+    async fn a_fault_while_it_stops_does_not_start_it_again() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = Faulty::new(root.path());
+        let spool = Arc::new(Spool::new(disk.clone(), Box::new(Alone)));
+        recover(&spool).unwrap();
+        let overrides = Overrides { spool: Some(root.path().to_owned()), ..Overrides::default() };
+        let mut config = config::load(&overrides).unwrap();
+        config.smarthost = None;
+        config.pickup.settle = Duration::from_millis(1);
+        disk.drop_file("a.eml", "From: a@example.com\nTo: b@example.com\n\ntext\n");
+        // The signal comes while the pickup accepts; its disk call fails once the signal was heard.
+        let (reached, mut accepting) = async_mpsc::unbounded_channel();
+        let (heard, go_on) = mpsc::channel();
+        disk.ask_first(move |what, dir| {
+            ((what, dir) == ("sync_dir", Dir::Pending)).then(|| {
+                reached.send(()).unwrap();
+                go_on.recv().unwrap();
+                std::io::Error::other("EIO")
+            })
+        });
+        let mut calls = 0;
+        let mut signals = async || {
+            calls += 1;
+            if calls == 1 {
+                accepting.recv().await.unwrap();
+                return Event::Terminate("SIGTERM");
+            }
+            heard.send(()).unwrap();
+            std::future::pending().await
+        };
+        let ended = serve_until_fault(&config, &spool, &mut signals).await;
+        assert!(matches!(ended, Ok(None)), "{ended:?}");
+        assert!(spool.is_faulted());
+    }
+
+    #[test]
+    fn a_look_up_that_hangs_does_not_keep_the_process() {
+        let (_hold, held) = mpsc::channel::<()>();
+        let (ended, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let look_up = tokio::task::spawn_blocking;
+            block_on(async move { drop(look_up(move || held.recv())) }).unwrap();
+            ended.send(()).unwrap();
+        });
+        assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(()));
     }
 }
