@@ -358,7 +358,7 @@ impl Sender {
             self.refused_logins = self.refused_logins.saturating_add(1);
         }
         let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
-        let Trouble { stage, cause, hint } = trouble.clone();
+        let Trouble { stage, cause, hint, .. } = trouble.clone();
         self.say(SenderState::Unusable { smarthost, since: 0, step: stage.to_string(), cause, hint });
         PassEnd::Unusable(trouble)
     }

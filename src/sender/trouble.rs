@@ -15,6 +15,7 @@ pub struct Trouble {
     pub cause: String,
     /// What to do.
     pub hint: String,
+    login_refused: bool,
 }
 
 impl Trouble {
@@ -29,28 +30,43 @@ impl Trouble {
             stage: error.stage(),
             cause: format!("failed to {error}"),
             hint: hint.replace("{}", smarthost),
+            login_refused: matches!(error, OpenError::Session { end, .. } if is_refused_login(end)),
         }
     }
 
     /// A session ended or was refused in the middle.
     pub(super) fn ended(end: &SessionEnd, peer: impl fmt::Display) -> Trouble {
-        Trouble { stage: end.stage, cause: format!("{peer}: {end}"), hint: session_hint(end).to_owned() }
+        Trouble {
+            stage: end.stage,
+            cause: format!("{peer}: {end}"),
+            hint: session_hint(end).to_owned(),
+            login_refused: false,
+        }
     }
 
     /// TLS cannot be set up on our side.
     pub(super) fn no_tls(error: &TlsError) -> Trouble {
-        Trouble { stage: Stage::Tls, cause: error.to_string(), hint: tls_hint(error.kind).to_owned() }
+        let hint = tls_hint(error.kind).to_owned();
+        Trouble { stage: Stage::Tls, cause: error.to_string(), hint, login_refused: false }
     }
 
     /// The login is missing on our side.
     pub(super) fn no_password(why: String) -> Trouble {
-        Trouble { stage: Stage::Auth, cause: why, hint: "see password in [[smarthost]]".into() }
+        let hint = "see password in [[smarthost]]".into();
+        Trouble { stage: Stage::Auth, cause: why, hint, login_refused: false }
     }
 
     /// Whether a login was refused: then the next one waits longer, so that no account is locked.
     pub(super) fn is_refused_login(&self) -> bool {
-        self.stage == Stage::Auth
+        self.login_refused
     }
+}
+
+/// The server said no, or hung up on the password. That it is silent, the line breaks or there is no password to be had is
+/// an outage like any other.
+fn is_refused_login(end: &SessionEnd) -> bool {
+    end.stage == Stage::Auth
+        && matches!(end.why, EndCause::Reply(_) | EndCause::Closed | EndCause::Protocol(_))
 }
 
 fn connect_hint(fault: ConnectFault) -> &'static str {
@@ -122,5 +138,26 @@ fn session_hint(end: &SessionEnd) -> &'static str {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mail::Reply;
+
+    #[test]
+    fn only_a_refused_login_makes_the_next_one_wait_longer() {
+        let at = |stage, why| is_refused_login(&SessionEnd { stage, why });
+        let no = Reply { code: 535, enhanced: None, text: Vec::new() };
+        assert!(at(Stage::Auth, EndCause::Reply(no.clone())));
+        assert!(at(Stage::Auth, EndCause::Closed));
+        assert!(!at(Stage::Auth, EndCause::TimedOut(Duration::from_secs(30))));
+        assert!(!at(Stage::Auth, EndCause::Io("connection reset".into())));
+        assert!(!at(Stage::Auth, EndCause::NotOffered("AUTH".into())));
+        assert!(!at(Stage::Mail, EndCause::Reply(no)));
+        assert!(!Trouble::no_password("it is not there".into()).is_refused_login());
     }
 }
