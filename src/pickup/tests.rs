@@ -256,3 +256,15 @@ fn without_a_pickup_the_spool_is_recovered_all_the_same() {
     bench.step_after(Duration::ZERO);
     assert_eq!(bench.step_after(SETTLE).accepted.len(), 1);
 }
+
+#[test]
+fn files_that_are_not_taken_do_not_fill_a_group() {
+    let mut bench = Bench::new();
+    for number in 0..3 * GROUP_MAX {
+        bench.disk.drop_file(&format!("{number}.txt"), "not mail");
+    }
+    bench.disk.drop_file("last.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    let step = bench.step_after(SETTLE);
+    assert_eq!((step.accepted.len(), step.more), (1, false));
+}
