@@ -35,7 +35,9 @@ impl Watch {
     ///
     /// If it cannot be watched (no watches left, a filesystem without events): the caller must look by itself.
     pub fn start(directory: &Path, hints: Sender<Hint>) -> notify::Result<Watch> {
-        let watched = directory.to_owned();
+        // Events carry absolute paths, also where the directory was named by a relative one.
+        let directory = std::path::absolute(directory).map_err(notify::Error::io)?;
+        let watched = directory.clone();
         // The handler runs on notify's thread: it only translates and sends.
         let handler = move |event: notify::Result<Event>| {
             for hint in translate(event, &watched) {
@@ -46,7 +48,7 @@ impl Watch {
             }
         };
         let mut watcher = notify::recommended_watcher(handler)?;
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        watcher.watch(&directory, RecursiveMode::NonRecursive)?;
         Ok(Watch { _watcher: watcher })
     }
 }
@@ -75,6 +77,20 @@ fn translate(event: notify::Result<Event>, watched: &Path) -> Vec<Hint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_is_named_by_a_relative_path_is_heard_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut relative = std::path::PathBuf::new();
+        relative.extend(std::env::current_dir().unwrap().components().skip(1).map(|_| ".."));
+        relative.extend(folder.path().components().skip(1));
+        let (sender, hints) = std::sync::mpsc::channel();
+        let _watch = Watch::start(&relative, sender).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the test plays the producer")]
+        std::fs::write(folder.path().join("a.eml"), "x").unwrap();
+        let heard = hints.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(heard, Ok(Hint::Created("a.eml".into())));
+    }
 
     #[test]
     fn a_rename_a_file_in_place_and_an_overflow_are_told_apart() {
