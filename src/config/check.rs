@@ -328,6 +328,11 @@ mod tests {
             "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npasword = \"1234567\"",
             "[[smarthost]]\nurl = \"smtp://u:1234567@a\"",
             "smarthost = [{ url = \"smtp://a\", user = 5, password = \"1234567\" }]",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = \"\"\"\n1234567\\q==\"\"\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = '''\n1234567=='''x",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = [\n  \"1234567=\" x\n]",
+            "[[smarthost]]\nurl = \"smtp://a\"\nkennwort = \"1234567\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nauth = [\"u\", \"1234567\"]",
         ];
         for text in texts {
             let shown = error(text);

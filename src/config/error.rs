@@ -44,9 +44,11 @@ impl Source {
         let before = self.text.get(..span.start).unwrap_or(&self.text);
         let number = before.bytes().filter(|b| *b == b'\n').count() + 1;
         let line = self.text.lines().nth(number - 1).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let shown = if is_inside_a_string(&before[..line_start]) { "****".to_owned() } else { mask(line) };
         ConfigError {
             place: self.path.display().to_string(),
-            line: Some((number, mask(line))),
+            line: Some((number, shown)),
             message: message.into(),
             hint: None,
         }
@@ -61,7 +63,13 @@ impl Source {
             return self.error(span, valid);
         }
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
-        self.error(span, message)
+        // Beside a password the value of any key that is not known may be one, under a name that nobody foresaw.
+        let may_be_password = message.starts_with("unknown field") && message.contains("`password`");
+        let mut error = self.error(span, message);
+        if let Some((_, line)) = error.line.as_mut().filter(|_| may_be_password) {
+            *line = without_value(line);
+        }
+        error
     }
 
     /// Whether the nearest key in front of the span's end is one whose value nobody may see.
@@ -84,10 +92,27 @@ fn is_secret_line(line: &str) -> bool {
     is_secret_key || line.contains("password") || (line.contains("://") && line.contains('@'))
 }
 
+/// Whether a string over several lines is open behind `text`. A quote in a comment can make this true where it is not:
+/// then a line is not shown.
+fn is_inside_a_string(text: &str) -> bool {
+    ["\"\"\"", "'''"].iter().any(|quotes| text.matches(quotes).count() % 2 == 1)
+}
+
+/// A line that begins with no key goes on with the value of another line, and nobody knows of which.
 fn mask(line: &str) -> String {
+    let key = line.split('=').next().unwrap_or_default().trim();
+    let is_key = |c: char| c.is_ascii_alphanumeric() || "_-.[] ".contains(c);
+    match key.chars().all(is_key) {
+        true if !is_secret_line(line) => line.to_owned(),
+        true => without_value(line),
+        false => "****".to_owned(),
+    }
+}
+
+fn without_value(line: &str) -> String {
     match line.split_once('=') {
-        Some((key, _)) if is_secret_line(line) => format!("{} = ****", key.trim_end()),
-        _ => line.to_owned(),
+        Some((key, _)) => format!("{} = ****", key.trim_end()),
+        None => line.to_owned(),
     }
 }
 
