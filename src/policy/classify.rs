@@ -27,6 +27,8 @@ pub fn classify(stage: Stage, reply: &Reply) -> Class {
         503 => Class::Session,
         // Login required, too weak, refused, or TLS required first (RFC 4954 section 6, RFC 3207 section 4).
         530 | 534 | 535 | 538 => Class::Session,
+        // To a whole message a large provider says with this code that it breaks the provider's policy (554 5.7.9).
+        _ if stage == Stage::FinalDot && reply.code == 554 && reply.is_about(7, 9) => Class::Failure,
         _ if is_about_the_login(reply) => Class::Session,
         // "Too many recipients" in the words of RFC 821; 552 of a mailbox (5.2.2) is that mailbox's failure
         // (RFC 5321 section 4.5.3.1.10).
@@ -99,6 +101,8 @@ mod tests {
         (FinalDot, "552 5.3.4", Failure),
         (FinalDot, "554 5.6.0", Failure),
         (FinalDot, "535 5.7.8", Session),
+        (FinalDot, "554 5.7.9", Failure),
+        (FinalDot, "550 5.7.30", Session),
         (FinalDot, "354", Deferral),
         (FinalDot, "199", Deferral),
         (FinalDot, "677", Deferral),
