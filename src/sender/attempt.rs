@@ -107,12 +107,8 @@ impl Sender {
     ) -> Result<Attempt, SpoolError> {
         // By this transaction: what an earlier one delivered fills no budget.
         let taken = outcomes.iter().any(|outcome| matches!(outcome, Some(Outcome::Delivered(_))));
-        let tried = audience.recipients.iter_mut().filter(|r| r.is_waiting());
-        for (recipient, outcome) in tried.zip(outcomes) {
-            if let Some(outcome) = outcome {
-                self.log_outcome(&in_flight, &recipient.mailbox, &outcome);
-                recipient.outcome = Some(outcome);
-            }
+        for (mailbox, outcome) in audience.settle(outcomes) {
+            self.log_outcome(&in_flight, &mailbox, &outcome);
         }
         if taken {
             self.budget.delivered();
@@ -271,6 +267,28 @@ impl Sender {
 impl Audience {
     fn waiting(&self) -> impl Iterator<Item = &Recipient> {
         self.recipients.iter().filter(|r| r.is_waiting())
+    }
+
+    /// Notes what became of each that was waiting, and returns it. Those that were left over go first the next time: where
+    /// the server takes only so many at once, a few that are deferred would keep them out for ever.
+    fn settle(&mut self, outcomes: Vec<Option<Outcome>>) -> Vec<(Mailbox, Outcome)> {
+        let mut outcomes = outcomes.into_iter();
+        let (mut left_over, mut tried, mut news) = (Vec::new(), Vec::new(), Vec::new());
+        for mut recipient in std::mem::take(&mut self.recipients) {
+            let was_waiting = recipient.is_waiting();
+            match was_waiting.then(|| outcomes.next().flatten()).flatten() {
+                Some(outcome) => {
+                    news.push((recipient.mailbox.clone(), outcome.clone()));
+                    recipient.outcome = Some(outcome);
+                    tried.push(recipient);
+                }
+                None if was_waiting => left_over.push(recipient),
+                None => tried.push(recipient),
+            }
+        }
+        left_over.append(&mut tried);
+        self.recipients = left_over;
+        news
     }
 }
 

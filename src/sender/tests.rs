@@ -102,7 +102,7 @@ fn accept(disk: &Faulty, spool: &Spool, name: &str, to: &str) {
 /// connection.
 type Answer = Box<dyn FnMut(&str) -> &'static str + Send>;
 
-/// Greets, says yes to EHLO, MAIL and DATA, and lets `answer` say the rest: RCPT, the final dot and QUIT. Returns
+/// Greets, says yes to MAIL and DATA, and lets `answer` say the rest: EHLO, RCPT, the final dot and QUIT. Returns
 /// the port, and the subjects of the messages that were taken as they come.
 async fn server(
     answer: impl FnMut(&str) -> &'static str + Send + 'static,
@@ -141,7 +141,7 @@ async fn converse(
         }
         let reply = match text.get(..4) {
             _ if in_data => (answer.lock().unwrap())(&subject),
-            Some("RCPT" | "QUIT") => (answer.lock().unwrap())(text),
+            Some("EHLO" | "RCPT" | "QUIT") => (answer.lock().unwrap())(text),
             Some("DATA") => "354 go on",
             _ => "250 ok",
         };
@@ -305,4 +305,21 @@ async fn an_idle_session_that_is_kept_long_does_not_put_off_a_retry() {
         end = sender.run(&wake, &mut stopped) => panic!("{end:?}"),
     };
     assert_eq!(told.as_deref(), Some("late"));
+}
+
+#[tokio::test]
+async fn a_deferred_recipient_leaves_room_for_those_whose_turn_has_not_come() {
+    let bench = Bench::new();
+    bench.accept("three", "later@example.com, b@example.com, c@example.com");
+    let (port, mut told) = server(|asked| match asked {
+        _ if asked.starts_with("EHLO") => "250-test\r\n250 LIMITS RCPTMAX=1",
+        _ if asked.contains("<later@") => "450 4.2.0 later",
+        _ => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    for _ in 0..4 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["three", "three"], "once for b, once for c");
 }
