@@ -313,6 +313,9 @@ mod tests {
         );
         assert!(error("[[smarthost]]\nurl=\"smtp://a\"\n[[smarthost]]\nurl=\"smtp://b\"").contains("line 4"));
         assert!(error("[[smarthost]]\nname=\"x\"").contains("has no url"));
+        let bare = error("[log]\nlevel = info # loud");
+        assert!(bare.contains("line 2: expected a value in quotes, \"info\", found info\n"), "{bare}");
+        assert!(error("[delivery]\nreceived = \"true\"").contains("expected a boolean"));
         assert!(
             error("[pickup]\nsettle = 5").contains("line 2: invalid type: integer `5`, expected a string")
         );
@@ -332,7 +335,12 @@ mod tests {
             "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = '''\n1234567=='''x",
             "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = [\n  \"1234567=\" x\n]",
             "[[smarthost]]\nurl = \"smtp://a\"\nkennwort = \"1234567\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nkennwort = x1234567",
             "[[smarthost]]\nurl = \"smtp://a\"\nauth = [\"u\", \"1234567\"]",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword : \"1234567\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword \"1234567=\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nuser = \"u\"\npassword = \"\"\"\n1234567\\q\"\"\"",
+            "[[smarthost]]\nurl = \"smtp://a\"\nlogin = \"u:1234567\"",
         ];
         for text in texts {
             let shown = error(text);

@@ -60,7 +60,26 @@ impl Source {
         if self.is_secret(&span) {
             let valid =
                 "expected a string, { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
-            return self.error(span, valid);
+            let mut error = self.error(span, valid);
+            // The line may be one of a value that has several, with no key on it to know it by.
+            if let Some((_, text)) = error.line.as_mut().filter(|(_, text)| !is_secret_line(text)) {
+                *text = "****".to_owned();
+            }
+            return error;
+        }
+        match self.unquoted(&span) {
+            Some((key, word)) if is_known_key(key) => {
+                return self.error(span, format!("expected a value in quotes, \"{word}\", found {word}"));
+            }
+            Some(_) => {
+                // Under a key that is not known it may be a password.
+                let mut error = self.error(span, "expected a value in quotes");
+                if let Some((_, line)) = &mut error.line {
+                    *line = without_value(line);
+                }
+                return error;
+            }
+            None => {}
         }
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
         // Beside a password the value of any key that is not known may be one, under a name that nobody foresaw.
@@ -70,6 +89,16 @@ impl Source {
             *line = without_value(line);
         }
         error
+    }
+
+    /// The value at `span` and its key, if it is a text without quotes: the reader takes `level = info` for a number.
+    fn unquoted(&self, span: &Range<usize>) -> Option<(&str, &str)> {
+        let start = self.text.get(..span.start)?.rfind('\n').map_or(0, |n| n + 1);
+        let (key, value) = self.text.get(start..)?.lines().next()?.split_once('=')?;
+        let word = value.split('#').next()?.trim();
+        let is_text = word.starts_with(|c: char| c.is_ascii_alphabetic())
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:@".contains(c));
+        (is_text && !["true", "false", "inf", "nan"].contains(&word)).then_some((key.trim(), word))
     }
 
     /// Whether the nearest key in front of the span's end is one whose value nobody may see.
@@ -84,12 +113,19 @@ impl Source {
     }
 }
 
+/// Whether it is a key of ours, as the commented default file has it; the caller has seen that it is no secret one.
+fn is_known_key(key: &str) -> bool {
+    super::DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").split(" = ").next() == Some(key))
+}
+
 /// Whether nobody may see what stands behind the `=`: a password, also under a key that was mistyped, and a url with a
 /// login in it.
 fn is_secret_line(line: &str) -> bool {
     let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
-    let is_secret_key = ["pas", "pw", "secret", "token", "cred"].iter().any(|part| key.contains(part));
-    is_secret_key || line.contains("password") || (line.contains("://") && line.contains('@'))
+    let is_secret_key =
+        ["pas", "pw", "secret", "token", "cred", "login"].iter().any(|part| key.contains(part));
+    let is_login_in_url = line.contains('@') && (line.contains("://") || key.trim() == "url");
+    is_secret_key || line.contains("password") || is_login_in_url
 }
 
 /// Whether a string over several lines is open behind `text`. A quote in a comment can make this true where it is not:
@@ -101,7 +137,7 @@ fn is_inside_a_string(text: &str) -> bool {
 /// A line that begins with no key goes on with the value of another line, and nobody knows of which.
 fn mask(line: &str) -> String {
     let key = line.split('=').next().unwrap_or_default().trim();
-    let is_key = |c: char| c.is_ascii_alphanumeric() || "_-.[] ".contains(c);
+    let is_key = |c: char| c.is_ascii_alphanumeric() || "_-.[] \t".contains(c);
     match key.chars().all(is_key) {
         true if !is_secret_line(line) => line.to_owned(),
         true => without_value(line),
@@ -109,10 +145,11 @@ fn mask(line: &str) -> String {
     }
 }
 
+/// A line without an `=` is none that TOML knows; what it was meant to be may be secret all the same.
 fn without_value(line: &str) -> String {
     match line.split_once('=') {
         Some((key, _)) => format!("{} = ****", key.trim_end()),
-        None => line.to_owned(),
+        None => "****".to_owned(),
     }
 }
 

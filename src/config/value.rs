@@ -36,16 +36,16 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
             "{why}: expected smtps://host, smtp://host or one of them with :port behind it, found {text:?}"
         )
     };
+    if text.contains('@') {
+        // Before all else, because not shown: what stands in front of the @ may be a password.
+        return Err("a login does not belong into the url: use the keys user and password".into());
+    }
     let (implicit_tls, rest) = match text.split_once("://") {
         Some(("smtp", rest)) => (false, rest),
         Some(("smtps", rest)) => (true, rest),
         Some(_) => return Err(error("not a scheme that is known here")),
         None => return Err(error("no scheme")),
     };
-    if rest.contains('@') {
-        // Not shown: what stands in front of the @ may be a password.
-        return Err("a login does not belong into the url: use the keys user and password".into());
-    }
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
         Some((address, port)) => {
@@ -98,6 +98,9 @@ mod tests {
         ] {
             assert!(parse_url(text).is_err(), "{text:?} was taken");
         }
-        assert!(!parse_url("smtp://me:geheim@host").unwrap_err().contains("geheim"));
+        for text in ["smtp://me:geheim@host", "smtps://me:geheim@", "http://me:geheim@host", "me:geheim@host"]
+        {
+            assert!(!parse_url(text).unwrap_err().contains("geheim"), "{text:?} was shown");
+        }
     }
 }
