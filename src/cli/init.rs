@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, exit};
+use super::{Failure, exit, print};
 use crate::config::{self, Overrides};
 use crate::fs;
 
@@ -40,13 +40,13 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         }
     })?;
     match made.is_empty() {
-        true => println!("{} is complete", spool.display()),
-        false => println!("made {}", spool.display()),
-    }
+        true => print(&format!("{} is complete\n", spool.display()))?,
+        false => print(&format!("made {}\n", spool.display()))?,
+    };
     if let Some(path) = &args.config {
         write_config(path, &spool)?;
     }
-    println!("drop messages into {}", spool.join("pickup").display());
+    print(&format!("drop messages into {}\n", spool.join("pickup").display()))?;
     Ok(exit::OK)
 }
 
@@ -66,11 +66,11 @@ fn write_config(path: &Path, spool: &Path) -> Result<(), Failure> {
     };
     match write() {
         Ok(()) => {
-            println!("wrote {}: name your mail server there, in [[smarthost]]", path.display());
+            print(&format!("wrote {}: name your mail server there, in [[smarthost]]\n", path.display()))?;
             Ok(())
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            println!("{} is there already and was left as it is", path.display());
+            print(&format!("{} is there already and was left as it is\n", path.display()))?;
             Ok(())
         }
         Err(e) => Err(Failure::new(exit::CANTCREAT, format!("cannot write {}: {e}", path.display()))),

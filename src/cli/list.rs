@@ -1,7 +1,5 @@
 //! `pillarbox list`: the messages, one a line.
 
-use std::io::{self, Write as _};
-
 use serde::Serialize;
 
 use super::view::{self, Message};
@@ -47,7 +45,6 @@ struct RecipientRow {
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let config = args.config.load()?;
     let fs = view::open(&config)?;
-    let mut out = io::stdout().lock();
     for message in view::messages(&fs)? {
         let row = Row::of(&message);
         let line = if args.json {
@@ -55,11 +52,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         } else {
             row.line(&message)
         };
-        match writeln!(out, "{line}") {
+        if !super::print(&format!("{line}\n"))? {
             // `list | head` has seen enough.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(exit::OK),
-            Err(e) => return Err(Failure::new(exit::IOERR, format!("cannot write to stdout: {e}"))),
-            Ok(()) => {}
+            break;
         }
     }
     Ok(exit::OK)

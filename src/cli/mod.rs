@@ -11,6 +11,7 @@ mod status;
 mod view;
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -85,6 +86,16 @@ pub fn main() -> u8 {
         eprintln!("{failure}");
         failure.code
     })
+}
+
+/// Prints on stdout. False if nobody reads there any more, as behind `| head -1`: no reason to fail.
+fn print(text: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::new(exit::IOERR, format!("cannot write to stdout: {e}"))),
+    }
 }
 
 /// Why a command could not begin to work on the spool.

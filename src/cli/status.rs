@@ -67,9 +67,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     status.holder = holder;
     if args.json {
         let json = serde_json::to_string(&status).map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
-        println!("{json}");
+        super::print(&format!("{json}\n"))?;
     } else {
-        status.print(SystemClock.wall());
+        super::print(&status.text(SystemClock.wall()))?;
     }
     Ok(exit::OK)
 }
@@ -104,15 +104,16 @@ impl Status {
         }
     }
 
-    fn print(&self, now: UnixTime) {
-        println!("spool      {}", self.spool);
+    fn text(&self, now: UnixTime) -> String {
+        let mut lines = Vec::new();
+        lines.push(format!("spool      {}", self.spool));
         match &self.holder {
-            Some(holder) => println!("service    {holder}"),
-            None => println!(
-                "service    nobody works on this spool: start `pillarbox run`, or `pillarbox flush` from cron"
+            Some(holder) => lines.push(format!("service    {holder}")),
+            None => lines.push(
+                "service    nobody works on this spool: start `pillarbox run`, or `pillarbox flush` from cron".to_owned()
             ),
         }
-        self.print_sender();
+        self.tell_sender(&mut lines);
         let oldest = self.oldest_waiting.as_ref().map_or(String::new(), |oldest| {
             let age = ago(UnixTime::from_secs(oldest.accepted), now);
             format!(", the oldest ({}) accepted {age}", oldest.file)
@@ -121,37 +122,44 @@ impl Status {
             0 => String::new(),
             _ => format!(" ({} aside, {} held)", self.aside, self.held),
         };
-        println!("waiting    {}{out_of_line}{oldest}", self.waiting + self.sending);
+        lines.push(format!("waiting    {}{out_of_line}{oldest}", self.waiting + self.sending));
         match self.failed {
-            0 => println!("failed     0"),
-            failed => println!("failed     {failed}: the reasons lie beside them in {}/failed", self.spool),
+            0 => lines.push("failed     0".to_owned()),
+            failed => lines
+                .push(format!("failed     {failed}: the reasons lie beside them in {}/failed", self.spool)),
         }
         if self.in_pickup > 0 {
-            println!("in pickup  {}", self.in_pickup);
+            lines.push(format!("in pickup  {}", self.in_pickup));
         }
         for left in &self.left_in_pickup {
-            println!("           {}: not taken: {}", left.file, left.reason);
+            // A producer may call a file what it likes; it must not steer a terminal or forge a line.
+            let file = left.file.replace(char::is_control, "\u{fffd}");
+            lines.push(format!("           {file}: not taken: {}", left.reason));
         }
+        lines.join("\n") + "\n"
     }
 
-    fn print_sender(&self) {
+    fn tell_sender(&self, lines: &mut Vec<String>) {
         match &self.sender {
-            None => println!("smarthost  not tried yet"),
+            None => lines.push("smarthost  not tried yet".to_owned()),
             Some(SenderState::NoSmarthost { .. }) => {
-                println!("smarthost  none is configured: messages are accepted and kept");
-                println!("           set url in [[smarthost]]");
+                lines.push("smarthost  none is configured: messages are accepted and kept".to_owned());
+                lines.push("           set url in [[smarthost]]".to_owned());
             }
             Some(state @ SenderState::Usable { smarthost, .. }) => {
-                println!("smarthost  {smarthost}: usable since {}", state.since());
+                lines.push(format!("smarthost  {smarthost}: usable since {}", state.since()));
             }
             Some(state @ SenderState::Unusable { smarthost, step, cause, hint, .. }) => {
-                println!("smarthost  {smarthost}: NOT USABLE since {}, {step}", state.since());
-                println!("           {cause}");
-                println!("           hint: {hint}");
+                lines.push(format!("smarthost  {smarthost}: NOT USABLE since {}, {step}", state.since()));
+                lines.push(format!("           {cause}"));
+                lines.push(format!("           hint: {hint}"));
             }
             Some(state @ SenderState::Held { smarthost, message, cause, .. }) => {
-                println!("smarthost  {smarthost}: a deferred message holds the line since {}", state.since());
-                println!("           {message}: {cause}");
+                lines.push(format!(
+                    "smarthost  {smarthost}: a deferred message holds the line since {}",
+                    state.since()
+                ));
+                lines.push(format!("           {message}: {cause}"));
             }
         }
     }
