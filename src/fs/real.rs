@@ -249,7 +249,12 @@ pub fn make_spool(root: &Path, pickup_mode: u32) -> Result<Vec<PathBuf>, (PathBu
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     let mut made = Vec::new();
     if !root.is_dir() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(root).map_err(|e| (root.to_owned(), e))?;
+        // Whoever may not drop has no business in it.
+        let mode = if pickup_mode & 0o077 == 0 { 0o700 } else { 0o755 };
+        if let Some(parent) = root.parent() {
+            fs::DirBuilder::new().recursive(true).create(parent).map_err(|e| (parent.to_owned(), e))?;
+        }
+        fs::DirBuilder::new().mode(mode).create(root).map_err(|e| (root.to_owned(), e))?;
         made.push(root.to_owned());
     }
     for dir in Dir::ALL {
