@@ -1,0 +1,25 @@
+//! The promises, end to end: the real binary, a folder it is given files in, and a server that follows a script.
+//!
+//! Each test is named for what it holds the product to; `n3_` and the like are the numbers of the promises.
+//! Crashes between any two disk calls are the matter of `crash.rs` and `sigkill.rs`, not of these.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "these tests are a producer and a stopwatch")]
+
+mod support;
+
+#[path = "promises/bad_files.rs"]
+mod bad_files;
+#[path = "promises/delivery.rs"]
+mod delivery;
+#[path = "promises/disk.rs"]
+mod disk;
+#[path = "promises/flush.rs"]
+mod flush;
+#[path = "promises/order.rs"]
+mod order;
+#[path = "promises/secrets.rs"]
+mod secrets;
+#[path = "promises/session.rs"]
+mod session;
+#[path = "promises/tls.rs"]
+mod tls;

@@ -1,0 +1,238 @@
+//! N8: where the disk says no, nothing is taken that cannot be kept, the reason is told, and work resumes by itself.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::server::{Answer, Gate, Server, say};
+use crate::support::stage::{Service, Stage, alarms, letter, pass_time, plain, until};
+
+/// To root no directory is closed: there the service runs as another user.
+const NOBODY: u32 = 65534;
+
+/// A stage whose service is an ordinary user that owns the spool.
+struct Ordinary {
+    stage: Stage,
+    is_root: bool,
+}
+
+impl Ordinary {
+    fn new(smarthost: &str) -> Ordinary {
+        let mut stage = Stage::new(smarthost, "");
+        stage.set("rescan", "\"300ms\"");
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            // Where cargo builds may be closed to others.
+            let binary = stage.dir().join("pillarbox");
+            fs::copy(env!("CARGO_BIN_EXE_pillarbox"), &binary).unwrap();
+            fs::set_permissions(stage.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+            for path in ["", "pickup", "pending", "sending", "failed", "sent", "meta"] {
+                let path = stage.spool().join(path);
+                if path.exists() {
+                    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+                }
+            }
+            chown(stage.config(), Some(NOBODY), Some(NOBODY)).unwrap();
+            stage.set_binary(binary);
+        }
+        Ordinary { stage, is_root }
+    }
+
+    fn run(&self) -> Service {
+        let mut command = self.stage.command(&["run"]);
+        if self.is_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let service = self.stage.start(command);
+        service.wait_log("ready");
+        service
+    }
+
+    fn mode(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.stage.spool().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Drops a file that belongs to the service's user, as the lease on it needs.
+    fn drop_letter(&self, number: usize, mode: u32) {
+        let path = self.stage.dir().join("being written");
+        fs::write(&path, letter(number, &["ops@example.com"])).unwrap();
+        if self.is_root {
+            chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        self.stage.next_tick();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::rename(path, self.stage.pickup().join(format!("{number}.eml"))).unwrap();
+    }
+}
+
+#[test]
+fn n8_a_file_that_may_not_be_read_stays_and_the_log_says_what_mends_it() {
+    let server = Server::start();
+    let ordinary = Ordinary::new(&plain(server.port()));
+    let service = ordinary.run();
+    ordinary.drop_letter(1, 0o000);
+    service.wait_log(
+        "WARN drop-left file=1.eml reason=Permission denied hint= mode 0000 and owner chmod a+r pickup/1.eml",
+    );
+    ordinary.drop_letter(2, 0o600);
+    server.wait_taken(1);
+    ordinary.mode("pickup/1.eml", 0o644);
+    server.wait_taken(2);
+    assert_eq!(server.subjects(), alarms([2, 1]));
+    assert_eq!(service.log().matches("drop-left").count(), 1);
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn n8_files_wait_in_pickup_while_they_cannot_be_moved_out_of_it() {
+    let server = Server::start();
+    let ordinary = Ordinary::new(&plain(server.port()));
+    let service = ordinary.run();
+    for directory in ["pickup", "pending"] {
+        let before = server.taken().len();
+        ordinary.mode(directory, 0o500);
+        let writable = directory == "pending" || ordinary.is_root;
+        if !writable {
+            // Only root may still drop.
+            ordinary.mode(directory, 0o700);
+            continue;
+        }
+        ordinary.drop_letter(before + 1, 0o600);
+        service.wait_log(&format!("WARN drop-left file={}.eml reason=Permission denied", before + 1));
+        assert_eq!(ordinary.stage.names("pickup").len(), 1, "{directory}");
+        assert!(!service.log().contains(&format!("accepted file=\"{}\"", before + 1)));
+        ordinary.mode(directory, 0o700);
+        server.wait_taken(before + 1);
+    }
+    ordinary.stage.wait_empty();
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn n8_no_final_dot_leaves_while_the_move_to_sending_cannot_be_made() {
+    let server = Server::start();
+    let ordinary = Ordinary::new(&plain(server.port()));
+    let service = ordinary.run();
+    ordinary.mode("sending", 0o500);
+    ordinary.drop_letter(1, 0o600);
+    ordinary.drop_letter(2, 0o600);
+    service.wait_log("ERROR spool-fault Permission denied hint=");
+    pass_time(Duration::from_millis(300));
+    assert_eq!(server.count("."), 0);
+    ordinary.mode("sending", 0o700);
+    server.wait_taken(2);
+    assert_eq!(server.subjects(), alarms([1, 2]));
+    ordinary.stage.wait_empty();
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn n8_an_outcome_that_cannot_be_written_stops_the_sender_until_it_can_be() {
+    // What the server answers, and what that has to write.
+    for (reply, directory) in
+        [("250 2.0.0 taken", "sending"), ("451 4.3.0 later", "sending"), ("550 5.6.0 no", "failed")]
+    {
+        let gate = Arc::new(Gate::default());
+        let pass = Arc::clone(&gate);
+        let server = Server::scripted(move |asked| match asked.line {
+            "." if asked.session == 1 => {
+                pass.pass();
+                say(reply)
+            }
+            _ => Answer::Usual,
+        });
+        let ordinary = Ordinary::new(&plain(server.port()));
+        let service = ordinary.run();
+        ordinary.drop_letter(1, 0o600);
+        ordinary.drop_letter(2, 0o600);
+        server.wait_heard(".", 1);
+        ordinary.mode(directory, 0o500);
+        gate.open();
+        service.wait_log("ERROR spool-fault");
+        pass_time(Duration::from_millis(300));
+        assert_eq!(server.count("."), 1, "{reply}: sent although nothing could be written");
+        ordinary.mode(directory, 0o700);
+        let stage = &ordinary.stage;
+        server.wait_taken(2 - usize::from(reply.starts_with('5')));
+        until("an empty spool", || {
+            ["pickup", "pending", "sending"].iter().all(|d| stage.names(d).is_empty())
+        });
+        if reply.starts_with('5') {
+            // The failure was decided: it is carried out, and nothing more is sent.
+            assert_eq!(server.subjects(), alarms([2]));
+            assert!(stage.the_failed_one().0.contains("550 5.6.0 no"));
+        } else {
+            // At most this one comes twice, and then the same to the byte.
+            let arrivals = server.arrivals();
+            let subjects: Vec<String> = arrivals.iter().map(|arrival| arrival.subject()).collect();
+            assert_eq!(subjects, alarms([1, 1, 2]), "{reply}");
+            assert_eq!(arrivals[0].bytes, arrivals[1].bytes);
+            assert!(stage.is_empty());
+        }
+        assert_eq!(service.stop(), 0);
+    }
+}
+
+#[test]
+fn n8_a_full_disk_loses_nothing_and_work_resumes_when_there_is_room() {
+    if !may_mount() {
+        let skipped =
+            "SKIPPED: n8_a_full_disk: only root may mount a small tmpfs of its own (unshare --mount)";
+        // Past the test harness, which swallows what a test that passes prints.
+        std::io::Write::write_all(&mut std::io::stderr(), format!("{skipped}\n").as_bytes()).unwrap();
+        return;
+    }
+    let server = Server::scripted(|asked| match asked.line {
+        "RCPT TO:<gone@example.com>" => say("550 5.1.1 no such user"),
+        _ => Answer::Usual,
+    });
+    let stage = Stage::new(&plain(server.port()), "");
+    // The namespace dies with the service; the test drops and looks through /proc.
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=256k tmpfs \"$1\" && \"$2\" init --spool \"$1\" >&2 && exec \"$2\" run --config \"$3\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(stage.spool());
+    command.arg(env!("CARGO_BIN_EXE_pillarbox")).arg(stage.config());
+    let service = stage.start(command);
+    service.wait_log("ready");
+    let inside = format!("/proc/{}/root{}", service.id(), stage.spool().display());
+    let drop_in = |name: &str, text: String| {
+        fs::write(format!("{inside}/pickup/.{name}"), text)?;
+        fs::rename(format!("{inside}/pickup/.{name}"), format!("{inside}/pickup/{name}"))
+    };
+    drop_in("1.eml", letter(1, &["gone@example.com"])).unwrap();
+    let failed = || {
+        let entries = fs::read_dir(format!("{inside}/failed")).unwrap();
+        entries.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "eml")).count()
+    };
+    until("the first to have failed", || failed() == 1);
+
+    // Three wait, one of them to fail; then not a byte is left.
+    server.follow(|asked| if asked.line == "." { say("451 4.3.0 later") } else { Answer::Usual });
+    drop_in("2.eml", letter(2, &["ops@example.com"])).unwrap();
+    drop_in("3.eml", letter(3, &["gone@example.com"])).unwrap();
+    drop_in("4.eml", letter(4, &["ops@example.com"])).unwrap();
+    service.wait_log_times("INFO accepted", 4);
+    let full = fs::write(format!("{inside}/ballast"), vec![0; 1 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    server.follow(|asked| match asked.line {
+        "RCPT TO:<gone@example.com>" => say("550 5.1.1 no such user"),
+        _ => Answer::Usual,
+    });
+    service.wait_log("ERROR spool-fault No space left on device");
+    assert_eq!(failed(), 1);
+    fs::remove_file(format!("{inside}/ballast")).unwrap();
+    server.wait_taken(2);
+    assert_eq!(server.subjects(), alarms([2, 4]));
+    until("both failed", || failed() == 2);
+    assert_eq!(service.stop(), 0);
+}
+
+fn may_mount() -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "mount", "-t", "tmpfs", "tmpfs"]).arg(dir.path());
+    command.output().is_ok_and(|output| output.status.success())
+}

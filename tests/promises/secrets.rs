@@ -1,0 +1,145 @@
+//! N9: no secret in a log, an error, a status, a record or a process list.
+
+use std::fs;
+
+use crate::support::server::{Answer, Asked, Options, Server, base64};
+use crate::support::stage::{Stage, letter, plain};
+
+const USER: &str = "box@example.com";
+const PASSWORD: &str = "Sesam-öffne-dich-4711";
+
+/// Every form in which the password is on the wire or in a file.
+fn forms() -> Vec<String> {
+    vec![PASSWORD.to_owned(), base64(PASSWORD), base64(&format!("\0{USER}\0{PASSWORD}"))]
+}
+
+fn holds_no_secret(what: &str, text: &str) {
+    for form in forms() {
+        assert!(!text.contains(&form), "{what} shows {form}:\n{text}");
+    }
+}
+
+/// Says what it heard, as some servers do, and refuses.
+fn repeats_and_refuses(asked: &Asked<'_>) -> Answer {
+    let is_quoted = forms().iter().any(|form| asked.line.contains(form.as_str()));
+    match asked.line {
+        line if is_quoted => Answer::Say(format!(
+            "535-5.7.8 {line} is wrong\r\n535 5.7.8 so is {PASSWORD}, {}",
+            base64(PASSWORD)
+        )),
+        _ => Answer::Usual,
+    }
+}
+
+fn shows_nothing(offers: &'static str, password: &str, environment: Option<(&str, &str)>) {
+    let options = Options { offers: vec![offers], login: Some((USER, "another")), ..Options::default() };
+    let server = Server::with(options, repeats_and_refuses);
+    let login = format!("user = {USER:?}\npassword = {password}\n");
+    let stage = Stage::new(&(plain(server.port()) + &login), "");
+    fs::write(stage.dir().join("password"), format!("{PASSWORD}\n")).unwrap();
+    let text = fs::read_to_string(stage.config()).unwrap();
+    fs::write(stage.config(), text + "[log]\nlevel = \"trace\"\n").unwrap();
+
+    let mut command = stage.command(&["run"]);
+    command.envs(environment);
+    let service = stage.start(command);
+    stage.drop_in("1.eml", letter(1, &["ops@example.com"]));
+    service.wait_log("WARN smarthost-unusable logging in 535 5.7.8 hint=");
+    server.wait_sessions(3);
+    // The password did go out, so there was something to show.
+    let heard = server.heard();
+    assert!(heard.iter().any(|line| forms().iter().any(|form| line.contains(form.as_str()))), "{heard:#?}");
+
+    holds_no_secret("the log", &service.log());
+    assert!(service.log().contains("535 5.7.8 "), "{}", service.log());
+    let cmdline = fs::read(format!("/proc/{}/cmdline", service.id())).unwrap();
+    holds_no_secret("the process list", &String::from_utf8_lossy(&cmdline));
+    for arguments in [&["status"][..], &["status", "--json"], &["list"], &["list", "--json"]] {
+        let ran = stage.pillarbox(arguments);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        holds_no_secret(&arguments.join(" "), &(ran.stdout + &ran.stderr));
+    }
+    assert!(stage.status()["sender"]["cause"].as_str().unwrap().contains("****"));
+    let lock = fs::read_to_string(stage.spool().join("lock")).unwrap();
+    holds_no_secret("the lock", &lock);
+    for name in stage.names("meta") {
+        holds_no_secret(&name, &stage.read("meta", &name));
+    }
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn n9_no_secret_is_ever_shown_of_a_login_by_plain() {
+    shows_nothing("AUTH PLAIN", "{ file = \"password\" }", None);
+}
+
+#[test]
+fn n9_no_secret_is_ever_shown_of_a_login_by_login() {
+    shows_nothing(
+        "AUTH LOGIN",
+        "{ env = \"PILLARBOX_TEST_PASSWORD\" }",
+        Some(("PILLARBOX_TEST_PASSWORD", PASSWORD)),
+    );
+}
+
+#[test]
+fn n9_no_secret_is_ever_shown_of_a_password_in_the_configuration() {
+    shows_nothing("AUTH PLAIN LOGIN", &format!("{PASSWORD:?}"), None);
+}
+
+#[test]
+fn n9_no_error_of_the_configuration_shows_a_secret() {
+    let p = PASSWORD;
+    let mistakes = [
+        format!("user = \"box\"\npassword = \"{p}\"\npassword = \"{p}\"\n"),
+        format!("user = \"box\"\npassword = \"{p}\n"),
+        format!("user = \"box\"\npassword = {p}\n"),
+        format!("user = \"box\"\npassword = '''{p}\n"),
+        format!("user = \"box\"\npassword = [\"{p}\"]\n"),
+        format!("user = \"box\"\npassword = {{ text = \"{p}\" }}\n"),
+        format!("user = \"box\"\npassword = {{ file = \"a\", value = \"{p}\" }}\n"),
+        format!("user = \"box\"\npasswort = \"{p}\"\n"),
+        format!("user = \"box\"\nPassword = \"{p}\"\n"),
+        format!("user = \"box\"\npass = \"{p}\"\n"),
+        format!("password = \"{p}\"\n"),
+        format!("user = \"box\"\ntls = \"auto\"\npassword = \"{p}\"\n"),
+        format!("user = \"box\" password = \"{p}\"\n"),
+        format!("user = \"box\"\npassword : \"{p}\"\n"),
+        format!("user = \"box\"\npassword \"{p}\"\n"),
+        format!("user = \"box\", password = \"{p}\"\n"),
+        format!("user = \"box\"\npassword = \"\"\"\n{p}\n\"\"\"\ntls = 5\n"),
+        format!("user = \"box\"\npassword = \"\"\"\n{p}\\q\n\"\"\"\n"),
+        format!("user = \"box\"\npassword = \"{p}\\q\"\n"),
+        format!("login = \"box:{p}\"\n"),
+    ];
+    let urls = [
+        format!("url = \"smtp://box:{p}@mail.example.com\"\n"),
+        format!("url = \"smtps://box:{p}@mail.example.com:465\"\n"),
+        format!("url = \"http://box:{p}@mail.example.com\"\n"),
+        format!("url = \"box:{p}@mail.example.com\"\n"),
+    ];
+    let stage = Stage::without_spool();
+    let texts = mistakes
+        .map(|mistake| format!("[[smarthost]]\nurl = \"smtp://mail.example.com\"\n{mistake}"))
+        .into_iter()
+        .chain(urls.map(|url| format!("[[smarthost]]\n{url}")));
+    for text in texts {
+        stage.configure_all(&text);
+        let ran = stage.pillarbox(&["status"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (78, ""), "{text}\n{ran:?}");
+        holds_no_secret(&text, &ran.stderr);
+    }
+    // The same for a file that everybody can read, and for the command line.
+    stage.configure_all(&format!("[[smarthost]]\nurl = \"smtp://m\"\nuser = \"box\"\npassword = \"{p}\"\n"));
+    fs::set_permissions(stage.config(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let ran = stage.pillarbox(&["status"]);
+    assert_eq!(ran.code, 78);
+    assert!(ran.stderr.contains("hint: chmod o-r "), "{ran:?}");
+    holds_no_secret("a readable file", &ran.stderr);
+    stage.configure("", "");
+    for url in [format!("smtp://box:{p}@host"), format!("box:{p}@host"), format!("mail://box:{p}@host")] {
+        let ran = stage.pillarbox(&["status", "--smarthost", &url]);
+        assert_eq!(ran.code, 78, "{ran:?}");
+        holds_no_secret("--smarthost", &ran.stderr);
+    }
+}
