@@ -178,31 +178,14 @@ fn n8_an_outcome_that_cannot_be_written_stops_the_sender_until_it_can_be() {
 
 #[test]
 fn n8_a_full_disk_loses_nothing_and_work_resumes_when_there_is_room() {
-    if !may_mount() {
-        let skipped =
-            "SKIPPED: n8_a_full_disk: only root may mount a small tmpfs of its own (unshare --mount)";
-        // Past the test harness, which swallows what a test that passes prints.
-        std::io::Write::write_all(&mut std::io::stderr(), format!("{skipped}\n").as_bytes()).unwrap();
-        return;
-    }
     let server = Server::scripted(|asked| match asked.line {
         "RCPT TO:<gone@example.com>" => say("550 5.1.1 no such user"),
         _ => Answer::Usual,
     });
     let stage = Stage::new(&plain(server.port()), "");
-    // The namespace dies with the service; the test drops and looks through /proc.
-    let mut command = Command::new("unshare");
-    let script = "mount -t tmpfs -o size=256k tmpfs \"$1\" && \"$2\" init --spool \"$1\" >&2 && exec \"$2\" run --config \"$3\"";
-    command.args(["--mount", "sh", "-c", script, "sh"]).arg(stage.spool());
-    command.arg(env!("CARGO_BIN_EXE_pillarbox")).arg(stage.config());
-    let service = stage.start(command);
-    service.wait_log("ready");
-    let inside = format!("/proc/{}/root{}", service.id(), stage.spool().display());
-    let drop_in = |name: &str, text: String| {
-        fs::write(format!("{inside}/pickup/.{name}"), text)?;
-        fs::rename(format!("{inside}/pickup/.{name}"), format!("{inside}/pickup/{name}"))
-    };
-    drop_in("1.eml", letter(1, &["gone@example.com"])).unwrap();
+    let Some(small) = SmallDisk::run(&stage) else { return };
+    let SmallDisk { service, inside } = &small;
+    small.drop_in("1.eml", letter(1, &["gone@example.com"])).unwrap();
     let failed = || {
         let entries = fs::read_dir(format!("{inside}/failed")).unwrap();
         entries.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "eml")).count()
@@ -211,28 +194,69 @@ fn n8_a_full_disk_loses_nothing_and_work_resumes_when_there_is_room() {
 
     // Three wait, one of them to fail; then not a byte is left.
     server.follow(|asked| if asked.line == "." { say("451 4.3.0 later") } else { Answer::Usual });
-    drop_in("2.eml", letter(2, &["ops@example.com"])).unwrap();
-    drop_in("3.eml", letter(3, &["gone@example.com"])).unwrap();
-    drop_in("4.eml", letter(4, &["ops@example.com"])).unwrap();
+    small.drop_in("2.eml", letter(2, &["ops@example.com"])).unwrap();
+    small.drop_in("3.eml", letter(3, &["gone@example.com"])).unwrap();
+    small.drop_in("4.eml", letter(4, &["ops@example.com"])).unwrap();
     service.wait_log_times("INFO accepted", 4);
-    let full = fs::write(format!("{inside}/ballast"), vec![0; 1 << 20]).unwrap_err();
-    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    small.fill();
     server.follow(|asked| match asked.line {
         "RCPT TO:<gone@example.com>" => say("550 5.1.1 no such user"),
         _ => Answer::Usual,
     });
     service.wait_log("ERROR spool-fault No space left on device");
     assert_eq!(failed(), 1);
-    fs::remove_file(format!("{inside}/ballast")).unwrap();
+    small.free();
     server.wait_taken(2);
     assert_eq!(server.subjects(), alarms([2, 4]));
     until("both failed", || failed() == 2);
-    assert_eq!(service.stop(), 0);
+    assert_eq!(small.service.stop(), 0);
 }
 
-fn may_mount() -> bool {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "mount", "-t", "tmpfs", "tmpfs"]).arg(dir.path());
-    command.output().is_ok_and(|output| output.status.success())
+/// The service in a mount namespace of its own, its spool on a disk of 256 KiB.
+pub(crate) struct SmallDisk {
+    pub(crate) service: Service,
+    /// The spool as it is seen from here.
+    inside: String,
+}
+
+impl SmallDisk {
+    /// `None`, and a loud word, where only root may do this.
+    pub(crate) fn run(stage: &Stage) -> Option<SmallDisk> {
+        let probe = tempfile::tempdir().unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "mount", "-t", "tmpfs", "tmpfs"]).arg(probe.path());
+        if !command.output().is_ok_and(|output| output.status.success()) {
+            let skipped =
+                "SKIPPED: a test of a full disk: only root may mount a small tmpfs (unshare --mount)\n";
+            // Past the test harness, which swallows what a test that passes prints.
+            std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).unwrap();
+            return None;
+        }
+        // The namespace dies with the service; the test drops and looks through /proc.
+        let script = "mount -t tmpfs -o size=256k tmpfs \"$1\" && \"$2\" init --spool \"$1\" >&2 \
+            && exec \"$2\" run --config \"$3\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(stage.spool());
+        command.arg(env!("CARGO_BIN_EXE_pillarbox")).arg(stage.config());
+        let service = stage.start(command);
+        service.wait_log("ready");
+        let inside = format!("/proc/{}/root{}", service.id(), stage.spool().display());
+        Some(SmallDisk { service, inside })
+    }
+
+    pub(crate) fn drop_in(&self, name: &str, text: String) -> std::io::Result<()> {
+        let pickup = format!("{}/pickup", self.inside);
+        fs::write(format!("{pickup}/.{name}"), text)?;
+        fs::rename(format!("{pickup}/.{name}"), format!("{pickup}/{name}"))
+    }
+
+    /// Leaves not a byte.
+    pub(crate) fn fill(&self) {
+        let full = fs::write(format!("{}/ballast", self.inside), vec![0; 1 << 20]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    fn free(&self) {
+        fs::remove_file(format!("{}/ballast", self.inside)).unwrap();
+    }
 }
