@@ -152,6 +152,36 @@ fn a_file_that_never_rests_holds_the_others_only_once() {
 }
 
 #[test]
+fn a_file_renamed_in_that_a_child_of_its_producer_has_open_keeps_its_place() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    for name in ["one.eml", "two.eml", "three.eml"] {
+        bench.rename_in(name);
+    }
+    bench.disk.set_writer("two.eml", true);
+    assert_eq!(bench.after(0), ["one"]);
+    bench.rename_in("four.eml");
+    assert!(bench.after(10).is_empty());
+    bench.disk.set_writer("two.eml", false);
+    bench.pickup.hint(Hint::Closed("two.eml".into()));
+    assert_eq!(bench.after(10), ["two", "three", "four"]);
+}
+
+#[test]
+fn a_file_renamed_in_and_never_closed_holds_the_others_only_once() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    bench.rename_in("open.eml");
+    bench.disk.set_writer("open.eml", true);
+    bench.rename_in("two.eml");
+    assert!(bench.after(0).is_empty());
+    assert!(bench.after(499).is_empty());
+    assert_eq!(bench.after(1), ["two"]);
+    bench.rename_in("three.eml");
+    assert_eq!(bench.after(1), ["three"]);
+}
+
+#[test]
 fn an_empty_file_an_unfinished_name_and_a_foreign_name_stay() {
     let disk = Disk::default();
     for name in ["empty.eml", ".hidden.eml", "a.eml.tmp", "a.txt"] {

@@ -66,6 +66,7 @@ struct Known {
     number: u64,
     renamed_in: bool,
     closed: bool,
+    writer: RenamedWriter,
     look: Option<Look>,
     /// Not asked again before this.
     not_before: Monotonic,
@@ -80,6 +81,18 @@ struct Known {
     unsynced: Option<Bytes>,
     /// What was last logged about it.
     reported: Option<String>,
+}
+
+/// Whether a file that came in by a rename is still open for writing. Some producers rename before they close; and others
+/// start a child at that moment, which has the file open until it runs a program of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RenamedWriter {
+    /// Not seen. If there is one, the file holds those behind it, once and for as long as a file takes to settle.
+    Unseen,
+    /// Seen, and those behind it wait.
+    WaitedFor,
+    /// It has to settle like any other file, and holds nobody.
+    Stays,
 }
 
 /// Which file, its size, and when it was last written to.
@@ -127,6 +140,7 @@ impl Pickup {
             Hint::RenamedIn(name) => {
                 if let Some(file) = self.heard_of(&name) {
                     file.renamed_in = true;
+                    file.writer = RenamedWriter::Unseen;
                     file.not_before = Monotonic::default();
                 }
             }
@@ -135,6 +149,7 @@ impl Pickup {
                 if let Some(file) = self.heard_of(&name) {
                     file.closed = true;
                     file.not_before = Monotonic::default();
+                    file.renamed_in |= file.writer == RenamedWriter::WaitedFor;
                 }
             }
             Hint::Rescan => self.scan_due = Some(Monotonic::default()),
@@ -258,7 +273,8 @@ impl Pickup {
             // Once: if somebody still writes to it, it has to settle like any other.
             file.renamed_in = false;
             file.look = Some(Look { stat: identity(&stat), since: now });
-            return Some(Candidate { name: name.to_owned(), settled: false });
+            let holds = file.writer == RenamedWriter::Unseen;
+            return Some(Candidate { name: name.to_owned(), settled: false, holds });
         }
         let look = match file.look {
             Some(look) if look.stat == identity(&stat) => look,
@@ -270,7 +286,8 @@ impl Pickup {
             file.not_before = look.since + settle;
             return None;
         }
-        Some(Candidate { name: name.to_owned(), settled: file.closed || looked_for >= SLOW_SETTLE })
+        let settled = file.closed || looked_for >= SLOW_SETTLE;
+        Some(Candidate { name: name.to_owned(), settled, holds: false })
     }
 
     /// Reads the directory. True if it is another directory than before.
@@ -339,6 +356,7 @@ impl Pickup {
                 number: *number,
                 renamed_in: false,
                 closed: false,
+                writer: RenamedWriter::Stays,
                 look: None,
                 not_before: Monotonic::default(),
                 holds_until: Monotonic::default(),
@@ -382,7 +400,21 @@ impl Pickup {
             // Looked at again from the start, without a word: this is what a producer at work looks like.
             NotAccepted::Changed => return self.forget_and_rescan(name, now),
             NotAccepted::NotSettled => return,
-            NotAccepted::BeingWritten => return file.left = true,
+            NotAccepted::BeingWritten if file.writer == RenamedWriter::Unseen => {
+                file.writer = RenamedWriter::WaitedFor;
+                file.holds_until = file.not_before;
+                return;
+            }
+            NotAccepted::BeingWritten => {
+                file.writer = RenamedWriter::Stays;
+                return file.left = true;
+            }
+            // As if it had not been asked for.
+            NotAccepted::Behind => {
+                file.renamed_in = file.writer == RenamedWriter::Unseen;
+                file.not_before = now;
+                return;
+            }
             NotAccepted::Unsynced(_, stat) => file.unsynced = Some(bytes(stat)),
             NotAccepted::Empty | NotAccepted::Linked(_) | NotAccepted::NotAFile(_) | NotAccepted::Io(_) => {}
         }

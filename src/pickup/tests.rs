@@ -268,3 +268,30 @@ fn files_that_are_not_taken_do_not_fill_a_group() {
     let step = bench.step_after(SETTLE);
     assert_eq!((step.accepted.len(), step.more), (1, false));
 }
+
+#[test]
+fn a_producer_that_renames_before_it_closes_is_not_overtaken() {
+    for closes in [true, false] {
+        let mut bench = Bench::new();
+        bench.step_after(Duration::ZERO);
+        bench.disk.drop_file("a.eml", MESSAGE);
+        let path = bench.root.path().join("pickup/a.eml");
+        let writer = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+        bench.pickup.hint(Hint::RenamedIn("a.eml".into()));
+        assert!(bench.step_after(Duration::ZERO).accepted.is_empty());
+        bench.disk.drop_file("b.eml", MESSAGE);
+        bench.pickup.hint(Hint::RenamedIn("b.eml".into()));
+        assert!(bench.step_after(SETTLE / 2).accepted.is_empty());
+        let mut writer = Some(writer);
+        let step = if closes {
+            drop(writer.take());
+            bench.pickup.hint(Hint::Closed("a.eml".into()));
+            bench.step_after(Duration::ZERO)
+        } else {
+            // It holds nobody for longer than it would take to settle.
+            bench.step_after(SETTLE)
+        };
+        let labels: Vec<_> = step.accepted.iter().map(|a| a.name.label()).collect();
+        assert_eq!(labels, if closes { vec!["a", "b"] } else { vec!["b"] });
+    }
+}

@@ -21,6 +21,8 @@ pub struct Candidate {
     /// It was looked at twice and had not changed, so that it may be taken also where nobody can say whether a
     /// writer has it open.
     pub settled: bool,
+    /// If somebody still writes to it, those behind it in the group are left for the next one.
+    pub holds: bool,
 }
 
 /// A message that was accepted: it is durable.
@@ -45,6 +47,8 @@ pub enum NotAccepted {
     Changed,
     /// Somebody is writing to it.
     BeingWritten,
+    /// It was not looked at: one in front of it that holds the others is being written.
+    Behind,
     /// Whether somebody writes cannot be known here; it must settle first.
     NotSettled,
     /// It is empty.
@@ -84,7 +88,13 @@ impl Spool {
         examine: Examine<'_>,
     ) -> Result<Vec<Result<Accepted, NotAccepted>>, SpoolError> {
         self.check_sound()?;
-        let moved = candidates.iter().map(|c| self.take(c, now)).collect::<Result<Vec<_>, _>>()?;
+        let mut moved = Vec::with_capacity(candidates.len());
+        let mut held = false;
+        for candidate in candidates {
+            let taken = if held { Err(NotAccepted::Behind) } else { self.take(candidate, now)? };
+            held |= candidate.holds && matches!(taken, Err(NotAccepted::BeingWritten));
+            moved.push(taken);
+        }
         if moved.iter().any(Result::is_ok) {
             self.sync_dir(Dir::Pending, ACCEPT_PENDING)?;
             self.sync_dir(Dir::Pickup, ACCEPT_PICKUP)?;
@@ -202,6 +212,7 @@ impl fmt::Display for NotAccepted {
         match self {
             NotAccepted::Changed => f.write_str("it changed while it was taken"),
             NotAccepted::BeingWritten => f.write_str("a program still has it open for writing"),
+            NotAccepted::Behind => f.write_str("one in front of it is still being written"),
             NotAccepted::NotSettled => f.write_str("it may still be written to"),
             NotAccepted::Empty => f.write_str("it is empty"),
             NotAccepted::Linked(links) => write!(f, "it has {links} names (hard links)"),

@@ -26,6 +26,8 @@ struct State {
     /// When the bytes of a file, and when anything of it, last changed; in ticks of a clock of the disk's own.
     times: BTreeMap<u64, (i64, i64)>,
     pending: Vec<Change>,
+    /// Files that somebody has open for writing.
+    writers: BTreeSet<u64>,
     next_inode: u64,
     next_rename: u64,
     ticks: i64,
@@ -139,6 +141,16 @@ impl Disk {
         let inode = state.lookup(Dir::Pickup, OsStr::new(name)).unwrap();
         let offset = state.files[&inode].0.len();
         state.write(inode, offset, bytes);
+    }
+
+    /// Somebody opens a file in `pickup/` for writing, or closes it.
+    pub(crate) fn set_writer(&self, name: &str, is_open: bool) {
+        let mut state = self.state();
+        let inode = state.lookup(Dir::Pickup, OsStr::new(name)).unwrap();
+        match is_open {
+            true => state.writers.insert(inode),
+            false => state.writers.remove(&inode),
+        };
     }
 
     /// Takes a file out of `pickup/` for good, as its producer may.
@@ -406,6 +418,6 @@ impl File for Open {
     }
 
     fn shut_out_writers(&self) -> Writer {
-        Writer::None
+        if self.disk.state().writers.contains(&self.inode) { Writer::Present } else { Writer::None }
     }
 }

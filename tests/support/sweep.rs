@@ -45,7 +45,7 @@ impl Place {
         let spool = dir.path().canonicalize()?.join("spool");
         let place = Place { dir, spool };
         let config = format!(
-            "[spool]\ndir = {:?}\n[pickup]\nsettle = \"10ms\"\n[identity]\nhostname = \"box.example.com\"\n\
+            "[spool]\ndir = {:?}\n[pickup]\nsettle = \"100ms\"\n[identity]\nhostname = \"box.example.com\"\n\
              [[smarthost]]\nurl = \"smtp://127.0.0.1:{port}\"\ntls = \"none\"\n\
              [delivery]\nretry_interval = \"1s\"\nreceived = false\n",
             place.spool.display().to_string()

@@ -128,7 +128,7 @@ impl World {
     }
 
     pub(crate) fn accept(&mut self, names: &[&str]) -> Result<(), String> {
-        let settled = |n: &&str| Candidate { name: OsString::from(n), settled: true };
+        let settled = |n: &&str| Candidate { name: OsString::from(n), settled: true, holds: false };
         let candidates: Vec<Candidate> = names.iter().map(settled).collect();
         let results = self
             .spool()
