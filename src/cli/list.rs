@@ -62,10 +62,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
 
 impl Row {
     fn of(message: &Message) -> Row {
-        let record = match &message.record {
-            Some(Ok(record)) => Some(record),
-            _ => None,
-        };
+        let record = message.record.as_ref();
         let recipients = record.and_then(Record::recipients).map(|(_, r)| r).unwrap_or_default();
         Row {
             id: message.name.id.to_string(),
@@ -78,10 +75,7 @@ impl Row {
                 .into_iter()
                 .map(|r| RecipientRow { address: r.mailbox.to_string(), outcome: r.outcome })
                 .collect(),
-            problem: match &message.record {
-                Some(Err(why)) => Some(format!("its record cannot be read: {why}")),
-                _ => None,
-            },
+            problem: message.held.clone(),
         }
     }
 
@@ -101,8 +95,8 @@ fn state(message: &Message) -> &'static str {
     match (message.dir, &message.record) {
         (Dir::Failed, _) => "failed",
         (Dir::Sending, _) => "sending",
-        (_, Some(Err(_))) => "held",
-        (_, Some(Ok(record))) if record.aside.is_some() => "aside",
+        _ if message.held.is_some() => "held",
+        (_, Some(record)) if record.aside.is_some() => "aside",
         _ => "waiting",
     }
 }

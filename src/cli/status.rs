@@ -8,7 +8,7 @@ use super::view::{self, Dropped, Message};
 use super::{ConfigArgs, Failure, exit};
 use crate::fs::{Clock, Dir, Lock, SystemClock};
 use crate::mail::UnixTime;
-use crate::sender::SenderState;
+use crate::sender::{Said, SenderState};
 
 /// Show what waits, and why
 #[derive(Debug, clap::Args)]
@@ -31,6 +31,7 @@ struct Status {
     waiting: usize,
     aside: usize,
     held: usize,
+    held_messages: Vec<Left>,
     sending: usize,
     failed: usize,
     oldest_waiting: Option<Oldest>,
@@ -52,6 +53,9 @@ struct Oldest {
     accepted: u64,
 }
 
+/// So many held messages are told of one by one; `list` has them all.
+const HELD_SHOWN: usize = 10;
+
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let config = args.config.load()?;
     let fs = view::open(&config)?;
@@ -61,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let mut status = Status::of(config.spool_dir.display().to_string(), &messages, dropped);
     status.free_bytes = view::free_space(&config.spool_dir);
     status.sender = match &config.smarthost {
-        Some(_) => SenderState::read(&fs),
+        Some(_) => Said::read(&fs).map(|said| said.smarthost),
         None => Some(SenderState::NoSmarthost { since: 0 }),
     };
     status.holder = holder;
@@ -77,9 +81,8 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
 impl Status {
     fn of(spool: String, messages: &[Message], dropped: Vec<Dropped>) -> Status {
         let count = |what: fn(&Message) -> bool| messages.iter().filter(|m| what(m)).count();
-        let aside =
-            |m: &Message| m.dir == Dir::Pending && matches!(&m.record, Some(Ok(r)) if r.aside.is_some());
-        let held = |m: &Message| m.dir == Dir::Pending && matches!(&m.record, Some(Err(_)));
+        let aside = |m: &Message| m.dir == Dir::Pending && matches!(&m.record, Some(r) if r.aside.is_some());
+        let held = |m: &Message| m.dir == Dir::Pending && m.held.is_some();
         let oldest = messages.iter().find(|m| matches!(m.dir, Dir::Pending | Dir::Sending));
         Status {
             spool,
@@ -92,6 +95,11 @@ impl Status {
             waiting: count(|m| m.dir == Dir::Pending),
             aside: count(aside),
             held: count(held),
+            held_messages: messages
+                .iter()
+                .filter(|m| held(m))
+                .filter_map(|m| Some(Left { file: m.name.label().to_owned(), reason: m.held.clone()? }))
+                .collect(),
             sending: count(|m| m.dir == Dir::Sending),
             failed: count(|m| m.dir == Dir::Failed),
             oldest_waiting: oldest.map(|m| Oldest {
@@ -123,6 +131,9 @@ impl Status {
             _ => format!(" ({} aside, {} held)", self.aside, self.held),
         };
         lines.push(format!("waiting    {}{out_of_line}{oldest}", self.waiting + self.sending));
+        for held in self.held_messages.iter().take(HELD_SHOWN) {
+            lines.push(format!("           {}: held: {}", held.file, held.reason));
+        }
         match self.failed {
             0 => lines.push("failed     0".to_owned()),
             failed => lines

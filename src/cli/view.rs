@@ -1,5 +1,6 @@
 //! What the directories of a spool hold, for `status` and `list`: read without the lock, so it may be a moment old.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use crate::config::Config;
 use crate::fs::{Dir, Fs, Kind, RealFs};
 use crate::mail::QueueId;
 use crate::pickup::{Pattern, is_unfinished};
+use crate::sender::Said;
 use crate::service::StartError;
 use crate::spool::{Name, Record, read_record};
 
@@ -15,7 +17,9 @@ use crate::spool::{Name, Record, read_record};
 pub(super) struct Message {
     pub(super) name: Name,
     pub(super) dir: Dir,
-    pub(super) record: Option<Result<Record, String>>,
+    pub(super) record: Option<Record>,
+    /// Why it is held, if it is: its record or its bytes cannot be read, or a setting is missing.
+    pub(super) held: Option<String>,
 }
 
 /// A file in `pickup/`.
@@ -30,24 +34,35 @@ pub(super) fn open(config: &Config) -> Result<RealFs, Failure> {
         .map_err(|(path, e)| super::start_failure(&StartError::Directory(path, e), config))
 }
 
-/// Every message, in order of acceptance; those in flight first.
+/// Every message: those in flight first, then those that wait, then those that failed, each in order of acceptance.
 pub(super) fn messages(fs: &RealFs) -> Result<Vec<Message>, Failure> {
-    let mut messages = Vec::new();
-    for dir in [Dir::Sending, Dir::Pending, Dir::Failed] {
-        let mut names: Vec<Name> = Vec::new();
-        list(fs, dir, &mut |file| names.extend(Name::parse(file)))?;
-        names.sort_by_key(|name| name.id);
-        messages.extend(names.into_iter().map(|name| Message { name, dir, record: None }));
+    let mut found: BTreeMap<QueueId, (Dir, Name)> = BTreeMap::new();
+    // A message moves between pending/ and sending/ while they are read: whichever way it goes, one of the three
+    // readings shows it.
+    for dir in [Dir::Pending, Dir::Sending, Dir::Pending, Dir::Failed] {
+        list(fs, dir, &mut |file| found.extend(Name::parse(file).map(|name| (name.id, (dir, name)))))?;
     }
-    let mut with_record: std::collections::HashSet<QueueId> = std::collections::HashSet::new();
+    let mut with_record: HashSet<QueueId> = HashSet::new();
     list(fs, Dir::Meta, &mut |file| {
         with_record.extend(
             file.to_str().and_then(|f| f.strip_suffix(".json")).and_then(|id| id.parse::<QueueId>().ok()),
         );
     })?;
-    for message in messages.iter_mut().filter(|m| with_record.contains(&m.name.id)) {
-        message.record = Some(read_record(fs, message.name.id));
-    }
+    let said = Said::read(fs).map(|said| said.held).unwrap_or_default();
+    let mut held: HashMap<String, String> = said.into_iter().map(|held| (held.id, held.why)).collect();
+    let message = |(id, (dir, name)): (QueueId, (Dir, Name))| {
+        let record = with_record.contains(&id).then(|| read_record(fs, id));
+        let (record, unreadable) = match record {
+            Some(Ok(record)) => (Some(record), None),
+            Some(Err(why)) => (None, Some(format!("its record cannot be read: {why}"))),
+            None => (None, None),
+        };
+        let held = unreadable.or_else(|| held.remove(&id.to_string()).filter(|_| dir == Dir::Pending));
+        Message { name, dir, record, held }
+    };
+    let mut messages: Vec<Message> = found.into_iter().map(message).collect();
+    let rank = |dir: Dir| [Dir::Sending, Dir::Pending, Dir::Failed].iter().position(|d| *d == dir);
+    messages.sort_by_key(|m| (rank(m.dir), m.name.id));
     Ok(messages)
 }
 

@@ -142,7 +142,8 @@ fn check_delivery(layers: &Layers) -> Result<Delivery, ConfigError> {
     })
 }
 
-/// The highest layer that has any smarthost has them all. `--smarthost` replaces the url of what the files say.
+/// The highest layer that has any smarthost has them all. `--smarthost` stands for all of it: login,
+/// `ca_file` and `tls` of the files are for another server.
 fn check_smarthosts(layers: &Layers) -> Result<Option<Smarthost>, ConfigError> {
     if let Some((place, url)) = &layers.smarthost {
         let url = parse_url(url).map_err(|message| ConfigError::new(*place, message))?;

@@ -86,6 +86,32 @@ pub(super) fn parse_text(text: &str) -> Result<Config, ConfigError> {
 
 /// The commented default file with the place of the spool filled in.
 pub fn default_file(spool: &Path) -> String {
-    let line = format!("dir = {:?}", spool.display().to_string());
+    let line = format!("dir = {}", toml_string(&spool.display().to_string()));
     DEFAULT_FILE.replacen("# dir = \"/var/spool/pillarbox\"", &line, 1)
+}
+
+/// A basic string of TOML.
+fn toml_string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_of_any_name_can_be_written_into_the_default_file() {
+        for dir in ["/var/spool/x", "/a b\"c\\d'e", "/tab\there", "/ü\u{7f}"] {
+            let config = parse_text(&default_file(Path::new(dir))).unwrap();
+            assert_eq!(config.spool_dir, Path::new(dir));
+        }
+    }
 }

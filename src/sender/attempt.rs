@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Sender, Stop, Trouble};
-use crate::mail::{Envelope, Mailbox, Outcome, QueueId, ReversePath};
+use super::{Deferral, Sender, Stop, Trouble};
+use crate::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath};
 use crate::message::{NoEnvelope, Refusal};
 use crate::net::Connection;
 use crate::outgoing::{Addressed, Outgoing, Unsendable};
 use crate::policy::{Judgement, Next, judge};
 use crate::report::Report;
-use crate::smtp::{EndCause, SessionEnd, Transaction};
+use crate::smtp::{Answer, EndCause, SessionEnd, Transaction};
 use crate::spool::{Failed, InFlight, Recipient, Record, SpoolError};
 
 /// After so many transactions that ended with the dot out and no reply the message steps aside.
@@ -22,10 +22,14 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub(super) enum Attempt {
     /// It is settled, or waits without holding anybody; `taken` by the server.
     Settled { taken: bool },
+    /// No server was asked: it is refused, or held.
+    NotSent,
     /// It was deferred and holds the line.
     HoldsLine { cause: String },
     /// The session is of no use any more; the message is charged nothing.
     Trouble(Trouble),
+    /// The same, and the line was lost in the transaction of this message, before its final dot.
+    Lost(Trouble),
     /// The service ends and the transaction did not end in time. Recovery finds the message.
     Stopped,
 }
@@ -48,7 +52,8 @@ impl Sender {
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
         self.aside_due.remove(&id);
-        let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::Settled { taken: false }) };
+        self.asides.remove(&id);
+        let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
         let outgoing = match Outgoing::read(in_flight.file(), in_flight.name(), &self.options.outgoing) {
             Ok(outgoing) => outgoing,
             Err(Unsendable::Refused(refusal)) => return self.refuse(in_flight, &refusal),
@@ -61,7 +66,7 @@ impl Sender {
                 tracing::warn!(id = %id, setting, %why, "message-held");
                 self.spool.defer(in_flight, None)?;
                 self.spool.set_unconfigured(id, format!("{why} (set {setting})"));
-                return Ok(Attempt::Settled { taken: false });
+                return Ok(Attempt::NotSent);
             }
         };
         let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
@@ -80,16 +85,23 @@ impl Sender {
             () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
         };
         drop(body);
-        match judge(&transcript) {
+        let judgement = judge(&transcript);
+        match judgement {
             Judgement::Settled(outcomes) => self.settle(in_flight, audience, outcomes),
-            Judgement::Session(end) | Judgement::Lost(end) => {
+            Judgement::Session(ref end) | Judgement::Lost(ref end) => {
                 // Charged nothing; but one that is aside waits for its next turn as after any other try.
                 self.schedule_aside(id, in_flight.record().and_then(|record| record.aside));
                 self.spool.defer(in_flight, None)?;
                 if let EndCause::Source(error) = &end.why {
                     tracing::error!(id = %id, %error, "message-unreadable");
                 }
-                Ok(Attempt::Trouble(Trouble::ended(&end, connection.peer())))
+                let trouble = Trouble::ended(end, connection.peer());
+                // Between two messages it belongs to neither.
+                let in_transaction = transcript.mail != Answer::NotSent;
+                Ok(match judgement {
+                    Judgement::Lost(_) if in_transaction => Attempt::Lost(trouble),
+                    _ => Attempt::Trouble(trouble),
+                })
             }
             Judgement::InDoubt(end) => {
                 self.unknown_end(in_flight, &audience, &end)?;
@@ -112,18 +124,13 @@ impl Sender {
         }
         if taken {
             self.budget.delivered();
+            self.last_aside = None;
         }
         let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
         record.attempts += 1;
         record.set_recipients(&audience.reverse_path, &audience.recipients);
-        let deferral = audience.waiting().find_map(|r| match &r.outcome {
-            Some(Outcome::Deferred(stage, reply)) => {
-                Some(format!("{reply} (in reply to {})", stage.request()))
-            }
-            _ => None,
-        });
-        if let Some(cause) = deferral {
-            return self.deferred(in_flight, record, cause, taken);
+        if let Some((deferral, cause)) = audience.deferral() {
+            return self.deferred(in_flight, record, (deferral, cause), taken);
         }
         if audience.waiting().next().is_some() {
             // Left over because the server takes no more at once: the rest goes next, from the head of the line.
@@ -143,27 +150,37 @@ impl Sender {
         &mut self,
         in_flight: InFlight,
         mut record: Record,
-        cause: String,
+        (deferral, cause): (Deferral, String),
         taken: bool,
     ) -> Result<Attempt, SpoolError> {
         let id = in_flight.name().id;
         let next = match record.aside {
-            Some(tries) => {
-                record.aside = Some(tries.saturating_add(1));
+            Some(_) => Next::StepAside,
+            // For this recipient the server has said so already: nobody has to wait to hear it again.
+            None if self.asides.values().any(|a| a.is_like(&deferral) && a.shares_recipient(&deferral)) => {
                 Next::StepAside
             }
             None => self.budget.deferred(),
         };
-        if next == Next::StepAside && record.aside.is_none() {
-            tracing::warn!(id = %id, %cause, "message-stepped-aside");
-            record.aside = Some(0);
+        if next == Next::HoldLine {
+            self.spool.defer(in_flight, Some(record))?;
+            return Ok(Attempt::HoldsLine { cause });
         }
+        let is_general = |last: &Deferral| last.is_like(&deferral) && !last.shares_recipient(&deferral);
+        if record.aside.is_none() && self.last_aside.as_ref().is_some_and(is_general) {
+            // Two in a row, and nobody in common: it is not about them.
+            self.spool.defer(in_flight, Some(record))?;
+            return Ok(Attempt::Trouble(Trouble::deferred_alike(deferral.stage, &cause)));
+        }
+        if record.aside.is_none() {
+            tracing::warn!(id = %id, %cause, "message-stepped-aside");
+            self.last_aside = Some(deferral.clone());
+        }
+        record.aside = Some(record.aside.map_or(0, |tries| tries.saturating_add(1)));
+        self.asides.insert(id, deferral);
         self.schedule_aside(id, record.aside);
         self.spool.defer(in_flight, Some(record))?;
-        Ok(match next {
-            Next::HoldLine => Attempt::HoldsLine { cause },
-            Next::StepAside => Attempt::Settled { taken },
-        })
+        Ok(Attempt::Settled { taken })
     }
 
     /// The dot is out and nobody knows: it counts, for a message must not be sent again and again for ever.
@@ -219,7 +236,7 @@ impl Sender {
         let mut record = Record::empty();
         record.failed = Some(self.failed(&in_flight, &[], &[refusal.to_string()]));
         self.spool.fail(in_flight, &record)?;
-        Ok(Attempt::Settled { taken: false })
+        Ok(Attempt::NotSent)
     }
 
     /// The disk does not give its bytes: it is not the message's fault, and it holds nobody.
@@ -228,7 +245,7 @@ impl Sender {
         tracing::error!(id = %id, %error, "message-unreadable");
         self.spool.defer(in_flight, None)?;
         self.spool.set_unconfigured(id, format!("it cannot be read: {error}"));
-        Ok(Attempt::Settled { taken: false })
+        Ok(Attempt::NotSent)
     }
 
     fn failed(
@@ -265,6 +282,19 @@ impl Sender {
 }
 
 impl Audience {
+    /// The first deferral among those that still wait, for all of them, and the server's words.
+    fn deferral(&self) -> Option<(Deferral, String)> {
+        let recipients: Vec<Mailbox> = self.waiting().map(|r| r.mailbox.clone()).collect();
+        self.waiting().find_map(|r| match &r.outcome {
+            Some(Outcome::Deferred(stage, reply)) => {
+                let Reply { code, enhanced, .. } = *reply;
+                let deferral = Deferral { stage: *stage, code, enhanced, recipients: recipients.clone() };
+                Some((deferral, format!("{reply} (in reply to {})", stage.request())))
+            }
+            _ => None,
+        })
+    }
+
     fn waiting(&self) -> impl Iterator<Item = &Recipient> {
         self.recipients.iter().filter(|r| r.is_waiting())
     }

@@ -5,6 +5,8 @@
 //! wait is ended by something else: a new message (when nothing was due), time, or `flush`.
 
 mod attempt;
+mod due;
+mod say;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -18,16 +20,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::fs::Clock;
-use crate::mail::{Monotonic, QueueId};
+use crate::mail::{EnhancedStatusCode, Mailbox, Monotonic, QueueId, Stage};
 use crate::net::{Connection, Endpoint, TlsConfig, TlsOptions};
 use crate::outgoing;
-use crate::policy::{LineBudget, aside_gap, login_gap};
+use crate::policy::{LineBudget, login_gap};
 use crate::smtp::{Login, Secret, SessionOptions, Timeouts, TlsMode};
-use crate::spool::{OutOfLine, Spool, SpoolError};
+use crate::spool::{Spool, SpoolError};
 
 use attempt::Attempt;
 
-pub use state::SenderState;
+pub use state::{HeldMessage, Said, SenderState};
 pub use trouble::Trouble;
 
 /// Reads a password anew; the error says what could not be read.
@@ -106,7 +108,24 @@ pub struct Sender {
     /// The last attempt was at a message aside: now the line has its turn.
     line_has_turn: bool,
     refused_logins: u32,
-    said: Option<SenderState>,
+    /// The message in whose transactions the line was lost, and how often in a row.
+    lost: Option<(QueueId, u32)>,
+    /// It is aside for as long as it takes to see whether the next message fares better.
+    on_trial: Option<QueueId>,
+    /// What deferred the last message that stepped aside, unless something was delivered since.
+    last_aside: Option<Deferral>,
+    /// The same for each message that is aside.
+    asides: HashMap<QueueId, Deferral>,
+    said: Option<Said>,
+}
+
+/// What a server said when it deferred, without its text, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Deferral {
+    stage: Stage,
+    code: u16,
+    enhanced: Option<EnhancedStatusCode>,
+    recipients: Vec<Mailbox>,
 }
 
 impl Stop {
@@ -149,6 +168,10 @@ impl Sender {
             aside_due: HashMap::new(),
             line_has_turn: true,
             refused_logins: 0,
+            lost: None,
+            on_trial: None,
+            last_aside: None,
+            asides: HashMap::new(),
             said: None,
         }
     }
@@ -265,12 +288,19 @@ impl Sender {
             }
             self.line_has_turn = self.spool.head() != Some(id);
             match self.attempt(&mut connection, id, stop).await? {
+                Attempt::NotSent => self.say_what_is_held(),
                 Attempt::Settled { taken: message_taken } => {
                     *taken += u64::from(message_taken);
+                    self.end_trial();
                     self.say_line_moves();
                 }
                 Attempt::HoldsLine { cause } => {
+                    self.end_trial();
                     self.hold_line(id, cause);
+                }
+                Attempt::Lost(trouble) => {
+                    self.line_lost(id)?;
+                    return Ok(Some(PassEnd::Unusable(trouble)));
                 }
                 Attempt::Trouble(trouble) => return Ok(Some(PassEnd::Unusable(trouble))),
                 Attempt::Stopped => return Ok(Some(PassEnd::Stopped)),
@@ -295,74 +325,6 @@ impl Sender {
         timeout(span, something).await.unwrap_or_else(|_| self.next_due().is_some())
     }
 
-    /// The message that is due: the head of the line unless it is held, and in turn with it those aside. To ask changes
-    /// nothing: the turn passes when one of them is tried.
-    fn next_due(&self) -> Option<QueueId> {
-        let now = self.clock.monotonic();
-        let head = self.spool.head().filter(|_| self.held_until.is_none_or(|until| until <= now));
-        if head.is_some() && self.line_has_turn {
-            return head;
-        }
-        let is_due = |id: &QueueId| self.aside_due.get(id).is_none_or(|due| *due <= now);
-        let aside =
-            self.spool.out_of_line().into_iter().filter(|(_, why)| matches!(why, OutOfLine::Aside(_)));
-        aside.map(|(id, _)| id).find(is_due).or(head)
-    }
-
-    /// How long until something that waits is due, if nothing is heard before.
-    fn next_due_in(&self) -> Option<Duration> {
-        let now = self.clock.monotonic();
-        // A head that nothing holds is due: it may have come while the pass before ended.
-        let head = self.spool.head().map(|_| self.held_until.unwrap_or(now));
-        let aside =
-            self.spool.out_of_line().into_iter().filter(|(_, why)| matches!(why, OutOfLine::Aside(_)));
-        let aside = aside.map(|(id, _)| self.aside_due.get(&id).copied().unwrap_or(now));
-        head.into_iter().chain(aside).min().map(|due| due - now)
-    }
-
-    fn end_of_line(&self) -> PassEnd {
-        match self.spool.head() {
-            Some(_) => PassEnd::Held,
-            None => PassEnd::NothingDue,
-        }
-    }
-
-    fn hold_line(&mut self, id: QueueId, cause: String) {
-        self.held_until = Some(self.clock.monotonic() + self.options.retry_interval);
-        let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
-        self.say(SenderState::Held { smarthost, since: 0, message: id.to_string(), cause });
-    }
-
-    /// What `status` shows must not say that a message holds the line when it is not at its head any more.
-    fn say_line_moves(&mut self) {
-        let Some(SenderState::Held { smarthost, message, .. }) = &self.said else { return };
-        if self.spool.head().is_none_or(|head| head.to_string() != *message) {
-            self.say(SenderState::Usable { smarthost: smarthost.clone(), since: 0 });
-        }
-    }
-
-    fn schedule_aside(&mut self, id: QueueId, aside: Option<u32>) {
-        if let Some(tries) = aside {
-            let gap = aside_gap(tries, self.options.retry_interval);
-            self.aside_due.insert(id, self.clock.monotonic() + gap);
-        }
-    }
-
-    fn try_everything_now(&mut self) {
-        self.held_until = None;
-        self.aside_due.clear();
-    }
-
-    fn unusable(&mut self, trouble: Trouble) -> PassEnd {
-        if trouble.is_refused_login() {
-            self.refused_logins = self.refused_logins.saturating_add(1);
-        }
-        let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
-        let Trouble { stage, cause, hint, .. } = trouble.clone();
-        self.say(SenderState::Unusable { smarthost, since: 0, step: stage.to_string(), cause, hint });
-        PassEnd::Unusable(trouble)
-    }
-
     /// One interval, a little more or less so that a hundred boxes do not knock at the same moment; after refused logins
     /// more.
     fn retry_in(&self, trouble: &Trouble) -> Duration {
@@ -372,45 +334,15 @@ impl Sender {
         let jitter = u64::from(self.clock.monotonic().0.subsec_micros()) % 100;
         gap.mul_f64(0.95 + jitter as f64 / 1000.0)
     }
+}
 
-    fn say_usable(&mut self, smarthost: &Smarthost, connection: &Connection) {
-        if let Some(problem) = connection.tls().and_then(|facts| facts.problem.as_ref()) {
-            tracing::warn!(smarthost = smarthost.name, %problem, "certificate-not-verified");
-        }
-        self.say(SenderState::Usable { smarthost: smarthost.name.clone(), since: 0 });
+impl Deferral {
+    fn is_like(&self, other: &Deferral) -> bool {
+        (self.stage, self.code, self.enhanced) == (other.stage, other.code, other.enhanced)
     }
 
-    /// Logs a state and writes it down for `status`, if it is another one than before.
-    fn say(&mut self, mut state: SenderState) {
-        if self.said.as_ref().is_some_and(|said| said.is_like(&state)) {
-            return;
-        }
-        let now = self.clock.wall().as_secs();
-        match &mut state {
-            SenderState::Usable { since, smarthost } => {
-                *since = now;
-                tracing::info!(smarthost, "smarthost-usable");
-            }
-            SenderState::Unusable { since, smarthost, step, cause, hint } => {
-                *since = now;
-                tracing::warn!(smarthost, step, cause, hint, "smarthost-unusable");
-            }
-            SenderState::NoSmarthost { since } => {
-                *since = now;
-                tracing::warn!(
-                    hint = "set url in [[smarthost]]: until then messages are accepted and kept",
-                    "no-smarthost"
-                );
-            }
-            SenderState::Held { since, message, cause, .. } => {
-                *since = now;
-                tracing::warn!(id = message, cause, "line-held");
-            }
-        }
-        if let Err(error) = state.write(&**self.spool.fs()) {
-            tracing::debug!(%error, "sender-state-not-written");
-        }
-        self.said = Some(state);
+    fn shares_recipient(&self, other: &Deferral) -> bool {
+        self.recipients.iter().any(|mailbox| other.recipients.contains(mailbox))
     }
 }
 

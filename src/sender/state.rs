@@ -12,6 +12,24 @@ use crate::mail::UnixTime;
 const NAME: &str = "sender.json";
 const TEMPORARY: &str = ".sender.tmp";
 
+/// What the sender last said, and which messages it holds: what only it knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// About the smarthost.
+    pub smarthost: SenderState,
+    /// Messages that wait for a setting or for the disk, with the reason.
+    pub held: Vec<HeldMessage>,
+}
+
+/// A message that is held, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldMessage {
+    /// Its queue id.
+    pub id: String,
+    /// Why, and what to set.
+    pub why: String,
+}
+
 /// What the sender is at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -79,7 +97,9 @@ impl SenderState {
         let mut state = self.clone();
         UnixTime::from_secs(*state.since_mut())
     }
+}
 
+impl Said {
     /// Writes it. That it cannot be written is the caller's to log; nothing depends on it.
     pub(super) fn write(&self, fs: &dyn Fs) -> io::Result<()> {
         let json = serde_json::to_vec(self)?;
@@ -92,9 +112,9 @@ impl SenderState {
     }
 
     /// Reads it; `None` if there is none that can be read.
-    pub fn read(fs: &dyn Fs) -> Option<SenderState> {
+    pub fn read(fs: &dyn Fs) -> Option<Said> {
         let file = fs.open(Dir::Meta, OsStr::new(NAME)).ok()?;
-        let mut bytes = vec![0; 64 * 1024];
+        let mut bytes = vec![0; 256 * 1024];
         let read = file.read_at(&mut bytes, 0).ok()?;
         serde_json::from_slice(&bytes[..read]).ok()
     }

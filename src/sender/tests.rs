@@ -323,3 +323,89 @@ async fn a_deferred_recipient_leaves_room_for_those_whose_turn_has_not_come() {
     }
     assert_eq!(all(&mut told), ["three", "three"], "once for b, once for c");
 }
+
+/// The line is cut at every RCPT to one of `victims`.
+async fn cutting_server(victims: &'static [&'static str]) -> (u16, mpsc::UnboundedReceiver<String>) {
+    server(move |asked| match victims.iter().any(|victim| asked.contains(victim)) {
+        true => "",
+        false => "250 ok",
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_message_with_which_the_line_is_lost_lets_the_next_pass_after_three_times() {
+    let bench = Bench::new();
+    bench.accept("poison", "poison@example.com");
+    bench.accept("good", "good@example.com");
+    bench.accept("better", "better@example.com");
+    let (port, mut told) = cutting_server(&["poison@"]).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..3 {
+        assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)));
+        assert!(all(&mut told).is_empty(), "nobody passes before it was tried three times");
+    }
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["good", "better"]);
+    assert_eq!(bench.spool.counts().aside, 1, "and it is out of line, and not given up");
+}
+
+#[tokio::test]
+async fn if_the_line_is_lost_with_the_next_message_too_both_wait_in_order() {
+    let bench = Bench::new();
+    bench.accept("first", "first@example.com");
+    bench.accept("second", "second@example.com");
+    let (port, _told) = cutting_server(&["first@", "second@"]).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..20 {
+        assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)));
+    }
+    let (port, mut told) = server(|_| "250 ok").await;
+    let mut sender = bench.sender(port);
+    for _ in 0..3 {
+        bench.pass(&mut sender).await;
+    }
+    let order = all(&mut told);
+    // At the moment in which the server came back the first may have been on trial; twenty passes end between two trials.
+    assert_eq!(order, ["first", "second"]);
+    assert_eq!(bench.spool.counts().failed, 0);
+}
+
+#[tokio::test]
+async fn two_messages_deferred_alike_for_different_people_are_a_matter_of_the_server() {
+    let bench = Bench::new();
+    bench.accept("one", "one@example.com");
+    bench.accept("two", "two@example.com");
+    bench.accept("three", "three@example.com");
+    let (port, mut told) =
+        server(|asked| if asked.starts_with("RCPT") { "451 4.3.0 not now" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..10 {
+        bench.pass(&mut sender).await;
+    }
+    // The first used up the line's budget; after it nobody steps aside.
+    let counts = bench.spool.counts();
+    assert_eq!((counts.aside, counts.in_line, counts.failed), (1, 2, 0));
+    assert!(all(&mut told).is_empty());
+}
+
+#[tokio::test]
+async fn one_deferred_like_one_aside_for_the_same_recipient_steps_aside_at_once() {
+    let bench = Bench::new();
+    for name in ["one", "two", "three"] {
+        bench.accept(name, "full@example.com");
+    }
+    bench.accept("good", "good@example.com");
+    let (port, mut told) =
+        server(|asked| if asked.contains("full@") { "452 4.2.2 mailbox full" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    let mut passes = 0;
+    while all(&mut told).is_empty() {
+        bench.pass(&mut sender).await;
+        passes += 1;
+        assert!(passes < 10, "each of them held the line for its whole budget");
+    }
+    // hold_line is 60 s and the interval 30 s: two tries hold the line, the third steps aside and the others follow.
+    assert_eq!(passes, 3);
+    assert_eq!(bench.spool.counts().aside, 3);
+}

@@ -56,6 +56,16 @@ impl Trouble {
         Trouble { stage: Stage::Auth, cause: why, hint, login_refused: false }
     }
 
+    /// Two messages in a row without a common recipient were deferred alike.
+    pub(super) fn deferred_alike(stage: Stage, cause: &str) -> Trouble {
+        Trouble {
+            stage,
+            cause: format!("the server defers whatever it is given: {cause}"),
+            hint: "nobody is charged with it; if it lasts, ask who runs the server".into(),
+            login_refused: false,
+        }
+    }
+
     /// Whether a login was refused: then the next one waits longer, so that no account is locked.
     pub(super) fn is_refused_login(&self) -> bool {
         self.login_refused

@@ -90,6 +90,11 @@ impl Line {
         self.out_of_line.iter().map(|(id, (_, why))| (*id, why.clone())).collect()
     }
 
+    pub(super) fn asides(&self) -> impl Iterator<Item = QueueId> {
+        let is_aside = |(_, why): &(Waiting, OutOfLine)| matches!(why, OutOfLine::Aside(_));
+        self.out_of_line.iter().filter(move |(_, out)| is_aside(out)).map(|(id, _)| *id)
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let aside = self.out_of_line.values().filter(|(_, why)| matches!(why, OutOfLine::Aside(_))).count();
         Counts {

@@ -90,6 +90,11 @@ impl Spool {
         self.line().out_of_line()
     }
 
+    /// Looks through the messages that are aside, in order of acceptance.
+    pub fn asides<T>(&self, look: impl FnOnce(&mut dyn Iterator<Item = QueueId>) -> T) -> T {
+        look(&mut self.line().asides())
+    }
+
     /// How many messages are in which standing.
     pub fn counts(&self) -> Counts {
         self.line().counts()

@@ -83,6 +83,11 @@ impl Record {
         Record { version: VERSION, envelope: None, attempts: 0, unknown_ends: 0, aside: None, failed: None }
     }
 
+    /// Whether it says nothing: then there need be none.
+    pub fn is_empty(&self) -> bool {
+        *self == Record::empty()
+    }
+
     /// Freezes `envelope`, with no outcome for anybody.
     pub fn freeze(&mut self, envelope: &Envelope) {
         let waiting = |m: &Mailbox| Recipient { mailbox: m.clone(), outcome: None };

@@ -112,18 +112,23 @@ impl Spool {
     }
 
     /// defer: back to the line, or aside of it if the record says so. `learned` is the record with what this
-    /// attempt taught; `None` if it taught nothing, as when the connection was lost.
+    /// attempt taught; `None` if it taught nothing, as when the connection was lost. An empty record takes the old one away.
     ///
     /// # Errors
     ///
     /// The disk call that failed. The spool is faulted.
     pub fn defer(&self, in_flight: InFlight, learned: Option<Record>) -> Result<(), SpoolError> {
-        let name = in_flight.name;
-        if let Some(record) = &learned {
+        let InFlight { name, record: known, .. } = in_flight;
+        let forget = learned.as_ref().is_some_and(Record::is_empty);
+        if let Some(record) = learned.as_ref().filter(|_| !forget) {
             self.write_record(name.id, record)?;
         }
-        let record = learned.or(in_flight.record);
+        let record = learned.or(known).filter(|_| !forget);
         self.return_to_pending(&name)?;
+        if forget {
+            // Not synced: what comes back is a record that held before.
+            self.take_away(Dir::Meta, &record_name(name.id))?;
+        }
         let aside = record.as_ref().and_then(|r| r.aside).map(OutOfLine::Aside);
         self.line().insert(Waiting { name, has_record: record.is_some() }, aside);
         Ok(())

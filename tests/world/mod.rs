@@ -215,6 +215,19 @@ impl World {
         Ok(())
     }
 
+    /// It is put aside, and comes back into its place with nothing on record.
+    pub(crate) fn trial(&mut self) -> Result<(), String> {
+        let in_flight = self.begin()?;
+        self.truth.aside.push(in_flight.name().label().to_owned());
+        let mut record = Record::empty();
+        record.aside = Some(0);
+        let id = in_flight.name().id;
+        self.spool().defer(in_flight, Some(record)).map_err(|e| e.to_string())?;
+        let begun = self.spool().begin(id).map_err(|e| e.to_string())?;
+        let in_flight = begun.ok_or("BROKEN N1: the message on trial is gone")?;
+        self.spool().defer(in_flight, Some(Record::empty())).map_err(|e| e.to_string())
+    }
+
     /// The connection is lost before the final dot.
     pub(crate) fn put_back(&mut self) -> Result<(), String> {
         let in_flight = self.begin()?;

@@ -33,6 +33,7 @@ pub(crate) fn aside(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
     world.accept(&["one", "two"])?;
+    world.trial()?;
     world.step_aside()?;
     world.deliver()?;
     world.deliver()

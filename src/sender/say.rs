@@ -1,0 +1,105 @@
+//! What the sender says, once for each change: to the log, and to `meta/sender.json` for `status`.
+
+use super::{HeldMessage, PassEnd, Said, Sender, SenderState, Smarthost, Trouble};
+use crate::mail::QueueId;
+use crate::net::Connection;
+use crate::spool::OutOfLine;
+
+/// So many held messages are named for `status`.
+const HELD_SHOWN: usize = 200;
+
+impl Sender {
+    pub(super) fn hold_line(&mut self, id: QueueId, cause: String) {
+        self.held_until = Some(self.clock.monotonic() + self.options.retry_interval);
+        let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
+        self.say(SenderState::Held { smarthost, since: 0, message: id.to_string(), cause });
+    }
+
+    /// What `status` shows must not say that a message holds the line when it is not at its head any more.
+    pub(super) fn say_line_moves(&mut self) {
+        let Some(SenderState::Held { smarthost, message, .. }) =
+            self.said.as_ref().map(|said| &said.smarthost)
+        else {
+            return;
+        };
+        if self.spool.head().is_none_or(|head| head.to_string() != *message) {
+            self.say(SenderState::Usable { smarthost: smarthost.clone(), since: 0 });
+        }
+    }
+
+    pub(super) fn unusable(&mut self, trouble: Trouble) -> PassEnd {
+        if trouble.is_refused_login() {
+            self.refused_logins = self.refused_logins.saturating_add(1);
+        }
+        let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
+        let Trouble { stage, cause, hint, .. } = trouble.clone();
+        self.say(SenderState::Unusable { smarthost, since: 0, step: stage.to_string(), cause, hint });
+        PassEnd::Unusable(trouble)
+    }
+
+    pub(super) fn say_usable(&mut self, smarthost: &Smarthost, connection: &Connection) {
+        if let Some(problem) = connection.tls().and_then(|facts| facts.problem.as_ref()) {
+            tracing::warn!(smarthost = smarthost.name, %problem, "certificate-not-verified");
+        }
+        self.say(SenderState::Usable { smarthost: smarthost.name.clone(), since: 0 });
+    }
+
+    /// Writes down for `status` which messages are held, if they are others than before.
+    pub(super) fn say_what_is_held(&mut self) {
+        if let Some(said) = self.said.take() {
+            let now = Said { held: self.held(), ..said.clone() };
+            if now != said {
+                self.write(&now);
+            }
+            self.said = Some(now);
+        }
+    }
+
+    fn held(&self) -> Vec<HeldMessage> {
+        let why = |(id, out): (QueueId, OutOfLine)| match out {
+            OutOfLine::Aside(_) => None,
+            OutOfLine::Unreadable(why) | OutOfLine::Unconfigured(why) => {
+                Some(HeldMessage { id: id.to_string(), why })
+            }
+        };
+        self.spool.out_of_line().into_iter().filter_map(why).take(HELD_SHOWN).collect()
+    }
+
+    fn write(&self, said: &Said) {
+        if let Err(error) = said.write(&**self.spool.fs()) {
+            tracing::debug!(%error, "sender-state-not-written");
+        }
+    }
+
+    /// Logs a state and writes it down for `status`, if it is another one than before.
+    pub(super) fn say(&mut self, mut state: SenderState) {
+        if self.said.as_ref().is_some_and(|said| said.smarthost.is_like(&state)) {
+            return;
+        }
+        let now = self.clock.wall().as_secs();
+        match &mut state {
+            SenderState::Usable { since, smarthost } => {
+                *since = now;
+                tracing::info!(smarthost, "smarthost-usable");
+            }
+            SenderState::Unusable { since, smarthost, step, cause, hint } => {
+                *since = now;
+                tracing::warn!(smarthost, step, cause, hint, "smarthost-unusable");
+            }
+            SenderState::NoSmarthost { since } => {
+                *since = now;
+                tracing::warn!(
+                    hint = "set url in [[smarthost]]: until then messages are accepted and kept",
+                    "no-smarthost"
+                );
+            }
+            SenderState::Held { since, message, cause, .. } => {
+                *since = now;
+                tracing::warn!(id = message, cause, "line-held");
+            }
+        }
+        let said = Said { smarthost: state, held: self.held() };
+        self.write(&said);
+        self.said = Some(said);
+    }
+}
