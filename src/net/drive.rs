@@ -127,17 +127,23 @@ impl Connection {
 
     /// One transaction from MAIL to the reply to the final dot. If it is dropped half-way, the connection is of no
     /// use any more.
+    ///
+    /// `next` is the transaction that comes behind, if that is known: where the session allows it
+    /// ([`Session::begin_behind`]) its requests ride behind the final dot, in one write with the last block. Nothing
+    /// of it is sent beyond that until it is given to `transact` itself. Until then [`Connection::ahead`] tells it;
+    /// beginning another one in its place, or quitting, closes the connection without a dot.
     pub async fn transact(
         &mut self,
         transaction: Transaction,
         body: &mut dyn BodySource,
+        mut next: Option<Transaction>,
         now: &dyn Fn() -> Monotonic,
     ) -> Transcript {
         self.hear_what_is_there(now).await;
         self.session.begin(transaction, now());
         loop {
             match self.next_event(now).await {
-                Event::SendBody => self.send_body(body, now).await,
+                Event::SendBody => self.send_body(body, next.take(), now).await,
                 Event::TransactionEnded(transcript) => {
                     if self.session.end().is_some() {
                         self.wire = Wire::Gone;
@@ -150,7 +156,17 @@ impl Connection {
         }
     }
 
-    /// Says QUIT, waits a little for the reply and closes.
+    /// Gives up what rode behind the last final dot ([`Session::abandon`]): usually the connection closes.
+    pub async fn abandon(&mut self, now: &dyn Fn() -> Monotonic) {
+        self.hear_what_is_there(now).await;
+        self.session.abandon(now());
+        if self.session.end().is_some() {
+            self.close().await;
+        }
+    }
+
+    /// Says QUIT, waits a little for the reply and closes. Without a QUIT, and without a dot, where the server may
+    /// wait for the message of a transaction that was sent ahead.
     pub async fn quit(mut self, now: &dyn Fn() -> Monotonic) {
         self.session.quit(now());
         while !matches!(self.next_event(now).await, Event::Ended(_)) {}
@@ -169,6 +185,17 @@ impl Connection {
     /// Whether another transaction may be begun here, as far as is known without asking the server.
     pub fn is_usable(&self) -> bool {
         self.session.may_begin()
+    }
+
+    /// The transaction that rode behind the last final dot and was not begun yet.
+    pub fn ahead(&self) -> Option<&Transaction> {
+        self.session.ahead()
+    }
+
+    /// Whether the server bears requests behind a final dot, as far as is known; see [`Session::bears_overlap`].
+    /// To be asked when the session has ended, for the options of the next one.
+    pub fn bears_overlap(&self) -> bool {
+        self.session.bears_overlap()
     }
 
     /// How the session ended, if it has.
@@ -227,38 +254,47 @@ impl Connection {
             if output.is_empty() && !self.unflushed {
                 self.step(&[], now).await;
             } else {
-                self.write(&output, false, now).await;
+                self.write(&output, None, now).await;
             }
         }
     }
 
-    /// The whole message. Returns when it is written or the session has ended.
-    async fn send_body(&mut self, body: &mut dyn BodySource, now: &dyn Fn() -> Monotonic) {
+    /// The whole message, and what rides behind it. Returns when that is written or the session has ended.
+    async fn send_body(
+        &mut self,
+        body: &mut dyn BodySource,
+        next: Option<Transaction>,
+        now: &dyn Fn() -> Monotonic,
+    ) {
         let mut block = Vec::new();
-        let mut more = true;
-        while more && self.session.end().is_none() {
+        let mut dot_at = None;
+        while dot_at.is_none() && self.session.end().is_none() {
             block.clear();
             match body.next(&mut block) {
-                Ok(true) => {}
+                Ok(true) => self.write(&block, None, now).await,
                 Ok(false) if !block.ends_with(b".\r\n") => {
                     self.wire = Wire::Gone;
                     let fault = LinkFault::Source("expected the final dot at its end, found none".to_owned());
                     return self.session.handle_closed(fault, now());
                 }
-                Ok(false) => more = false,
+                Ok(false) => dot_at = Some(block.len()),
                 Err(error) => {
                     // Closed here and now: what is still buffered must not go, and no dot ever.
                     self.wire = Wire::Gone;
                     return self.session.handle_closed(LinkFault::Source(error.to_string()), now());
                 }
             }
-            self.write(&block, !more, now).await;
         }
+        if let Some(next) = next.filter(|_| dot_at.is_some()) {
+            self.session.begin_behind(next, now());
+            block.extend(self.session.take_output());
+        }
+        self.write(&block, dot_at, now).await;
     }
 
-    /// Writes all of it and flushes, hearing what the server says meanwhile. `last` marks the block with the final
-    /// dot: the session is told in the moment in which its last octet is taken.
-    async fn write(&mut self, bytes: &[u8], last: bool, now: &dyn Fn() -> Monotonic) {
+    /// Writes all of it and flushes, hearing what the server says meanwhile. `dot_at` is the end of the final dot if
+    /// that is in it: the session is told in the moment in which that octet is taken.
+    async fn write(&mut self, bytes: &[u8], dot_at: Option<usize>, now: &dyn Fn() -> Monotonic) {
         let mut written = 0;
         while (written < bytes.len() || self.unflushed) && self.session.end().is_none() {
             let before = written;
@@ -266,7 +302,7 @@ impl Connection {
             if written == before {
                 continue;
             }
-            if last && written == bytes.len() {
+            if dot_at.is_some_and(|at| written >= at) {
                 self.session.body_sent(now());
             } else {
                 self.session.body_progress(now());

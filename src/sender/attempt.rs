@@ -81,7 +81,7 @@ impl Sender {
         let now = move || clock.monotonic();
         let mut body = outgoing.body(in_flight.file());
         let transcript = tokio::select! {
-            transcript = connection.transact(transaction, &mut body, &now) => transcript,
+            transcript = connection.transact(transaction, &mut body, None, &now) => transcript,
             () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
         };
         drop(body);

@@ -368,6 +368,7 @@ async fn open(
         tls: smarthost.tls_mode,
         login,
         timeouts: smarthost.timeouts.clone(),
+        pipelining: crate::smtp::Pipelining::Off,
     };
     let clock = clock.clone();
     let now = move || clock.monotonic();

@@ -12,9 +12,14 @@
 //!     | every step of the opening was answered as hoped          Event::Ready
 //!     v
 //!   Idle  --- begin --->  Transacting  [RSET] MAIL RCPT* DATA    Event::SendBody at the 354
-//!     ^                       |        body_progress* body_sent
-//!     |                       |
-//!     +-- every request that was sent is answered --+            Event::TransactionEnded
+//!     ^                    ^  |   |    body_progress* body_sent
+//!     |                    |  |   |
+//!     +-- all answered ----|--+   +--- all answered, and begin_behind was called
+//!     |                    |               |                     Event::TransactionEnded, both ways
+//!     |                  begin             v
+//!     |                    +------------ Ahead   the next one's replies are collected, no event
+//!     |                                    |
+//!     +--- abandon: refused anyway --------+--- abandon: 354 is there or may come --->  Ended
 //!     |
 //!     +--- quit --->  Quitting --- any reply --->  Ended         Event::Ended
 //!
@@ -22,17 +27,25 @@
 //! ```
 //!
 //! Inside a state a queue holds what each request that was sent awaits. A reply answers the front of the
-//! queue and nothing else (RFC 2920 section 3.1: replies are matched by counting, never by their text).
-//! Today every request waits for the reply to the one before (lockstep), so the queue holds one entry;
-//! sending the next message's MAIL, RCPT and DATA behind a final dot changes what is sent when
-//! (`transaction.rs`, `next_request`), not how replies find their place.
+//! queue and nothing else (RFC 2920 section 3.1: replies are matched by counting, never by their text), and the
+//! time-out is that of the front.
+//!
+//! Round trips a message: one for each request and one for the text in lockstep; two where PIPELINING is offered,
+//! for RSET, MAIL, every RCPT and DATA go as one group; one if the caller hands the next transaction in while the
+//! text is being sent, for then that group rides behind the final dot ([`Session::begin_behind`]). What rides costs
+//! nothing of the order: its text goes only once the caller, who has the outcome of the message before, begins it.
 
 mod auth;
+mod awaited;
 #[cfg(test)]
 mod dialogues;
 mod ehlo;
+#[cfg(test)]
+mod model;
 mod opening;
 mod options;
+mod overlap;
+mod progress;
 mod reply_parser;
 mod session;
 mod transaction;
@@ -40,7 +53,7 @@ mod transcript;
 
 pub use auth::{Login, Secret};
 pub use ehlo::Extensions;
-pub use options::{SessionOptions, Timeouts, TlsMode};
+pub use options::{Pipelining, SessionOptions, Timeouts, TlsMode};
 pub use reply_parser::{ReplyError, ReplyParser};
 pub use session::{Event, LinkFault, Session};
 pub use transaction::Transaction;

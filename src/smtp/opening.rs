@@ -4,7 +4,8 @@ use lettre::transport::smtp::commands::{Ehlo, Starttls};
 use lettre::transport::smtp::extension::ClientId;
 
 use super::auth::AuthExchange;
-use super::session::{Awaited, Event, Meaning, Phase, Session};
+use super::awaited::{Awaited, Meaning};
+use super::session::{Event, Phase, Session};
 use super::{EndCause, Extensions, TlsMode};
 use crate::mail::{Monotonic, Reply, Severity, Stage};
 

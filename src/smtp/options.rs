@@ -15,6 +15,22 @@ pub struct SessionOptions {
     pub login: Option<Login>,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// How much is sent without a reply between.
+    pub pipelining: Pipelining,
+}
+
+/// How much is sent without a reply between, where the server offers PIPELINING (RFC 2920). Without the offer each
+/// request waits for the reply to the one before, whatever is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pipelining {
+    /// Nothing: a message takes a round trip for each request and one for its text.
+    Off,
+    /// MAIL, every RCPT and DATA of a message: two round trips a message.
+    Group,
+    /// Also behind the final dot of the message before, if the caller hands the next one in
+    /// ([`Session::begin_behind`](super::Session::begin_behind)): one round trip a message.
+    #[default]
+    Overlap,
 }
 
 /// When TLS is begun.

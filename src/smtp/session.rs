@@ -8,10 +8,11 @@ use std::time::Duration;
 use lettre::transport::smtp::commands::Quit;
 
 use super::auth::AuthExchange;
+use super::awaited::Awaited;
+use super::progress::Progress;
 use super::reply_parser::ReplyParser;
-use super::transaction::Progress;
 use super::{EndCause, Extensions, SessionEnd, SessionOptions, TlsMode, Transcript};
-use crate::mail::{Monotonic, Reply, Severity, Stage};
+use crate::mail::{Monotonic, Reply, Stage};
 
 /// The client's side of one session. Fed with bytes and time; gives bytes and events.
 ///
@@ -28,6 +29,10 @@ pub struct Session {
     pub(super) needs_rset: bool,
     /// MAIL commands sent, for LIMITS MAILMAX.
     pub(super) mails: u64,
+    /// What rides behind the final dot of the transaction under way; after the end of the session, what rode and
+    /// was not begun.
+    pub(super) behind: Option<Box<Progress>>,
+    pub(super) bears_overlap: bool,
     parser: ReplyParser,
     pub(super) output: Vec<u8>,
     /// How many of the last entries of `awaited` stand for requests that are still in `output`: what came
@@ -71,42 +76,16 @@ pub(super) enum Phase {
     Handshake,
     Idle,
     Transacting(Box<Progress>),
+    /// The transaction before is over, and this one's requests rode behind its final dot: the replies are
+    /// collected until the caller begins or abandons it.
+    Ahead(Box<Progress>),
     Quitting,
     Ended(SessionEnd),
-}
-
-/// What a request waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Awaited {
-    Greeting,
-    Ehlo,
-    Helo,
-    StartTls,
-    Auth,
-    Rset,
-    Mail,
-    Rcpt(usize),
-    Data,
-    /// The reply to the message: pushed when its first octet may go.
-    Body,
-    /// The same, once the final dot is out.
-    FinalDot,
-    Quit,
 }
 
 struct Deadline {
     at: Monotonic,
     span: Duration,
-}
-
-/// What a reply means to the one who waits for it (RFC 5321 section 4.3.2: by the first digit).
-pub(super) enum Meaning {
-    Completed,
-    Intermediate,
-    /// 4yz and 5yz, and codes above that nobody has defined: whoever decides takes those as temporary.
-    Refused,
-    /// 1yz announces a second reply, which nothing in SMTP does: the stream cannot be followed any more.
-    OutOfStep,
 }
 
 impl Session {
@@ -121,6 +100,8 @@ impl Session {
             events: VecDeque::new(),
             needs_rset: false,
             mails: 0,
+            behind: None,
+            bears_overlap: true,
             parser: ReplyParser::default(),
             output: Vec::new(),
             unwritten: 0,
@@ -191,8 +172,10 @@ impl Session {
         }
     }
 
-    /// Says QUIT between two messages; anywhere else it ends the session without.
+    /// Says QUIT between two messages; anywhere else it ends the session without, also where a transaction was sent
+    /// ahead and the server may wait for its message.
     pub fn quit(&mut self, now: Monotonic) {
+        self.abandon(now);
         match self.phase {
             Phase::Idle => {
                 self.phase = Phase::Quitting;
@@ -229,9 +212,18 @@ impl Session {
     }
 
     /// Whether [`Session::begin`] may be called: the session is between two messages, and the server's
-    /// MAILMAX is not reached.
+    /// MAILMAX is not reached. With one sent ahead ([`Session::ahead`]) that is the one to begin.
     pub fn may_begin(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.extensions.mail_max.is_none_or(|most| self.mails < most)
+        match self.phase {
+            Phase::Idle => self.has_room(),
+            Phase::Ahead(_) => true,
+            _ => false,
+        }
+    }
+
+    /// RFC 9422: MAILMAX is not reached.
+    pub(super) fn has_room(&self) -> bool {
+        self.extensions.mail_max.is_none_or(|most| self.mails < most)
     }
 
     /// How the session ended, if it has.
@@ -264,20 +256,9 @@ impl Session {
     /// Starts the time of what is waited for now.
     pub(super) fn arm(&mut self, now: Monotonic) {
         let t = &self.options.timeouts;
-        let span = match self.awaited.front() {
-            _ if matches!(self.phase, Phase::Handshake) => Some(t.tls),
-            None => None,
-            Some(Awaited::Greeting) => Some(t.greeting),
-            Some(Awaited::Ehlo | Awaited::Helo) => Some(t.ehlo),
-            Some(Awaited::StartTls) => Some(t.starttls),
-            Some(Awaited::Auth) => Some(t.auth),
-            Some(Awaited::Rset) => Some(t.rset),
-            Some(Awaited::Mail) => Some(t.mail),
-            Some(Awaited::Rcpt(_)) => Some(t.rcpt),
-            Some(Awaited::Data) => Some(t.data),
-            Some(Awaited::Body) => Some(t.block),
-            Some(Awaited::FinalDot) => Some(t.final_dot),
-            Some(Awaited::Quit) => Some(t.quit),
+        let span = match self.phase {
+            Phase::Handshake => Some(t.tls),
+            _ => self.awaited.front().map(|awaited| awaited.time_out(t)),
         };
         self.deadline = span.map(|span| Deadline { at: now + span, span });
     }
@@ -305,7 +286,8 @@ impl Session {
             | Awaited::Rcpt(_)
             | Awaited::Data
             | Awaited::Body
-            | Awaited::FinalDot => {
+            | Awaited::FinalDot
+            | Awaited::LoneDot => {
                 self.on_transaction_reply(awaited, reply, now);
             }
             Awaited::Quit => self.finish(stage, EndCause::Quit),
@@ -340,47 +322,27 @@ impl Session {
         if self.end().is_some() {
             return;
         }
+        self.weigh_end(stage, &why);
         let end = SessionEnd { stage, why };
         // What the caller was about to be asked for has no sense any more.
         self.events.retain(|event| matches!(event, Event::TransactionEnded(_)));
+        if self.behind.is_some() && self.unwritten > 0 {
+            // Requests that were to ride: without the dot in front of them they would be text.
+            self.output.clear();
+        }
         self.awaited.clear();
         self.unwritten = 0;
         self.parser = ReplyParser::default();
         self.deadline = None;
         self.auth = None;
-        if let Phase::Transacting(progress) = std::mem::replace(&mut self.phase, Phase::Ended(end.clone())) {
-            self.events.push_back(Event::TransactionEnded(progress.lost(end.clone())));
+        match std::mem::replace(&mut self.phase, Phase::Ended(end.clone())) {
+            Phase::Transacting(progress) => {
+                self.events.push_back(Event::TransactionEnded(progress.lost(end.clone())));
+            }
+            Phase::Ahead(progress) => self.behind = Some(progress),
+            _ => {}
         }
         self.events.push_back(Event::Ended(end));
-    }
-}
-
-impl Awaited {
-    pub(super) fn stage(self) -> Stage {
-        match self {
-            Awaited::Greeting => Stage::Greeting,
-            Awaited::Ehlo | Awaited::Helo => Stage::Ehlo,
-            Awaited::StartTls => Stage::StartTls,
-            Awaited::Auth => Stage::Auth,
-            Awaited::Rset => Stage::Rset,
-            Awaited::Mail => Stage::Mail,
-            Awaited::Rcpt(_) => Stage::Rcpt,
-            Awaited::Data => Stage::Data,
-            Awaited::Body => Stage::Body,
-            Awaited::FinalDot => Stage::FinalDot,
-            Awaited::Quit => Stage::Quit,
-        }
-    }
-}
-
-impl Meaning {
-    pub(super) fn of(reply: &Reply) -> Self {
-        match reply.severity() {
-            Severity::Completed => Meaning::Completed,
-            Severity::Intermediate => Meaning::Intermediate,
-            Severity::Undefined if reply.code < 200 => Meaning::OutOfStep,
-            Severity::Transient | Severity::Permanent | Severity::Undefined => Meaning::Refused,
-        }
     }
 }
 

@@ -14,7 +14,7 @@ async fn two_messages_and_quit_over_one_connection() {
     assert!(connection.extensions().pipelining && connection.tls().is_none());
     for _ in 0..2 {
         assert!(connection.is_usable());
-        let transcript = connection.transact(transaction(), &mut short(), &now).await;
+        let transcript = connection.transact(transaction(), &mut short(), None, &now).await;
         assert!(transcript.is_taken() && transcript.lost.is_none(), "{transcript:?}");
     }
     connection.quit(&now).await;
@@ -33,7 +33,7 @@ async fn a_large_message_arrives_whole_and_in_order() {
     let whole = blocks.concat();
     let now = clock();
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
-    let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), &now).await;
+    let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), None, &now).await;
     assert!(transcript.is_taken(), "{transcript:?}");
     assert!(task.await.unwrap().ends_with(&whole));
 }
@@ -61,7 +61,7 @@ async fn a_server_that_refuses_in_the_middle_and_cuts_the_line_is_heard() {
         let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
         let mut blocks = vec![b"x\r\n".repeat(20_000); 200];
         blocks.push(b".\r\n".to_vec());
-        let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), &now).await;
+        let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), None, &now).await;
         assert_eq!(transcript.dot.reply().map(|r| r.code), Some(552), "{transcript:?}");
         assert_eq!(transcript.lost, None);
         assert!(!connection.is_usable());
@@ -76,7 +76,7 @@ async fn a_server_that_refuses_in_the_middle_and_reads_no_further_is_heard_at_on
     let refusal = [HearSome(100), Say("552 5.3.4 too large\r\n"), Hang];
     let mut connection = on_a_pipe(script(&[&OPENING, &TO_DATA, &refusal]), 64, &now).await.unwrap();
     let transcript =
-        connection.transact(transaction(), &mut Blocks(vec![vec![b'x'; 1000]], Some("")), &now).await;
+        connection.transact(transaction(), &mut Blocks(vec![vec![b'x'; 1000]], Some("")), None, &now).await;
     assert_eq!(transcript.dot.reply().map(|r| r.code), Some(552), "{transcript:?}");
     assert_eq!(now().0, Duration::ZERO);
 }
@@ -86,14 +86,14 @@ async fn a_line_lost_before_the_dot_is_no_doubt_and_behind_it_is() {
     let now = clock();
     let (endpoint, _task) = server(script(&[&OPENING, &TO_DATA, &[HearMessage]]), None).await;
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
-    let transcript = connection.transact(transaction(), &mut short(), &now).await;
+    let transcript = connection.transact(transaction(), &mut short(), None, &now).await;
     assert!(transcript.is_in_doubt() && transcript.lost.is_some(), "{transcript:?}");
 
     let (endpoint, _task) = server(script(&[&OPENING, &TO_DATA, &[HearSome(5)]]), None).await;
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
     let mut blocks = vec![b"x\r\n".repeat(20_000); 200];
     blocks.push(b".\r\n".to_vec());
-    let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), &now).await;
+    let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), None, &now).await;
     assert_eq!(transcript.dot, Answer::NotSent);
     assert_eq!(transcript.lost.unwrap().stage, Stage::Body);
 }
@@ -104,7 +104,7 @@ async fn a_last_block_that_went_out_in_part_is_no_doubt() {
     let steps = script(&[&OPENING, &TO_DATA, &[HearSome(500)]]);
     let mut connection = on_a_pipe(steps, 64, &now).await.unwrap();
     let block = [&b"x\r\n".repeat(1000)[..], b".\r\n"].concat();
-    let transcript = connection.transact(transaction(), &mut Blocks(vec![block], None), &now).await;
+    let transcript = connection.transact(transaction(), &mut Blocks(vec![block], None), None, &now).await;
     assert_eq!(transcript.dot, Answer::NotSent);
     assert_eq!(transcript.lost.unwrap().stage, Stage::Body);
 }
@@ -116,7 +116,7 @@ async fn a_message_that_cannot_be_read_goes_without_its_dot() {
     let now = clock();
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
     let mut body = Blocks(vec![b"a: b\r\n".to_vec()], Some("input/output error"));
-    let transcript = connection.transact(transaction(), &mut body, &now).await;
+    let transcript = connection.transact(transaction(), &mut body, None, &now).await;
     assert_eq!(transcript.dot, Answer::NotSent);
     assert_eq!(transcript.lost.unwrap().why, EndCause::Source("input/output error".to_owned()));
     assert!(!task.await.unwrap().ends_with(b".\r\n"), "the dot went out");
@@ -125,7 +125,7 @@ async fn a_message_that_cannot_be_read_goes_without_its_dot() {
         server(script(&[&OPENING, &TO_DATA, &[HearMessage, Say("250 ok\r\n")]]), None).await;
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
     let mut undotted = Blocks(vec![b"a: b\r\n".to_vec(), b"x\r\n".to_vec()], None);
-    let transcript = connection.transact(transaction(), &mut undotted, &now).await;
+    let transcript = connection.transact(transaction(), &mut undotted, None, &now).await;
     assert!(matches!(transcript.lost.unwrap().why, EndCause::Source(_)));
     assert!(!task.await.unwrap().ends_with(b"x\r\n"));
 }
@@ -148,7 +148,7 @@ async fn a_server_that_leaves_between_two_messages_is_noticed() {
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), None, &now).await.unwrap();
     gate.notify_one();
     let heard = task.await.unwrap();
-    let transcript = connection.transact(transaction(), &mut short(), &now).await;
+    let transcript = connection.transact(transaction(), &mut short(), None, &now).await;
     assert_eq!(transcript.mail, Answer::NotSent);
     assert_eq!(transcript.lost.unwrap().stage, Stage::Idle);
     assert!(heard.ends_with(b"EHLO box.example\r\n"));
@@ -170,7 +170,7 @@ async fn silence_in_each_step_ends_in_its_time() {
             Err(OpenError::Session { end, .. }) => end,
             Err(other) => panic!("{other}"),
             Ok(mut connection) => {
-                let transcript = connection.transact(transaction(), &mut short(), &now).await;
+                let transcript = connection.transact(transaction(), &mut short(), None, &now).await;
                 transcript.lost.unwrap()
             }
         };
@@ -186,7 +186,7 @@ async fn a_message_that_nobody_takes_and_a_quit_that_nobody_answers_end_in_time(
     let now = clock();
     let mut connection = on_a_pipe(script(&[&OPENING, &TO_DATA, &[Hang]]), 64, &now).await.unwrap();
     let transcript =
-        connection.transact(transaction(), &mut Blocks(vec![b"x".repeat(1000)], Some("")), &now).await;
+        connection.transact(transaction(), &mut Blocks(vec![b"x".repeat(1000)], Some("")), None, &now).await;
     let end = transcript.lost.unwrap();
     assert_eq!((end.stage, end.why), (Stage::Body, EndCause::TimedOut(Duration::from_secs(180))));
 

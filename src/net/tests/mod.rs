@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::wire::Wire;
 use super::*;
 use crate::mail::{Monotonic, ReversePath};
-use crate::smtp::{SessionOptions, Timeouts, TlsMode, Transaction};
+use crate::smtp::{Pipelining, SessionOptions, Timeouts, TlsMode, Transaction};
 
 /// The clock of the test's runtime, which may stand still.
 pub(in crate::net) fn clock() -> impl Fn() -> Monotonic {
@@ -97,7 +97,13 @@ async fn server(script: Vec<Step>, tls: Option<TlsAcceptor>) -> (Endpoint, JoinH
 }
 
 fn options(tls: TlsMode) -> SessionOptions {
-    SessionOptions { hostname: "box.example".to_owned(), tls, login: None, timeouts: Timeouts::default() }
+    SessionOptions {
+        hostname: "box.example".to_owned(),
+        tls,
+        login: None,
+        timeouts: Timeouts::default(),
+        pipelining: Pipelining::default(),
+    }
 }
 
 fn transaction() -> Transaction {

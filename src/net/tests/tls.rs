@@ -116,7 +116,7 @@ async fn implicit_tls_carries_a_message() {
     let mut connection = Connection::open(&endpoint, options(TlsMode::None), Some(&tls), &now).await.unwrap();
     let mut blocks = vec![b"x\r\n".repeat(20_000); 20];
     blocks.push(b".\r\n".to_vec());
-    let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), &now).await;
+    let transcript = connection.transact(transaction(), &mut Blocks(blocks, None), None, &now).await;
     assert!(transcript.is_taken(), "{transcript:?}");
     connection.quit(&now).await;
     assert!(task.await.unwrap().ends_with(b"QUIT\r\n"));
