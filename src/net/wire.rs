@@ -13,9 +13,9 @@ use tokio_rustls::client::TlsStream;
 pub(super) enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// A pipe in memory, on which time can stand still.
+    /// A pipe in memory, on which time can stand still, and how many writes it took.
     #[cfg(test)]
-    Pipe(tokio::io::DuplexStream),
+    Pipe(tokio::io::DuplexStream, std::sync::Arc<std::sync::atomic::AtomicUsize>),
     /// Nothing is written any more and nothing comes: the socket is closed.
     Gone,
 }
@@ -56,7 +56,7 @@ impl AsyncRead for Wire {
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             #[cfg(test)]
-            Wire::Pipe(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Pipe(stream, _) => Pin::new(stream).poll_read(cx, buf),
             Wire::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buf)) {
                 // Many servers close without saying so inside TLS; SMTP has its own ends.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
@@ -72,7 +72,11 @@ impl AsyncWrite for Wire {
         let taken = match self.get_mut() {
             Wire::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
             #[cfg(test)]
-            Wire::Pipe(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
+            Wire::Pipe(stream, writes) => {
+                let taken = ready!(Pin::new(stream).poll_write(cx, bytes));
+                writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                taken
+            }
             Wire::Tls(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
             Wire::Gone => Ok(0),
         };
@@ -86,7 +90,7 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
             #[cfg(test)]
-            Wire::Pipe(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Pipe(stream, _) => Pin::new(stream).poll_flush(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Wire::Gone => Poll::Ready(Ok(())),
         }
@@ -96,7 +100,7 @@ impl AsyncWrite for Wire {
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(test)]
-            Wire::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Pipe(stream, _) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Wire::Gone => Poll::Ready(Ok(())),
         }

@@ -1,11 +1,13 @@
 //! Servers that follow a script, on loopback and on pipes in memory.
 
 mod driver;
+mod overlap;
 mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -154,7 +156,16 @@ async fn on_a_pipe(
 ) -> Result<Connection, OpenError> {
     let (ours, theirs) = tokio::io::duplex(capacity);
     tokio::spawn(follow(theirs, steps, None));
+    over(ours, Arc::default(), options(TlsMode::None), now).await
+}
+
+async fn over(
+    pipe: tokio::io::DuplexStream,
+    writes: Arc<AtomicUsize>,
+    options: SessionOptions,
+    now: &dyn Fn() -> Monotonic,
+) -> Result<Connection, OpenError> {
     let endpoint = Endpoint { host: "mx".to_owned(), port: 25, implicit: false };
     let peer: SocketAddr = "192.0.2.1:25".parse().unwrap();
-    Connection::over(Wire::Pipe(ours), None, &endpoint, peer, options(TlsMode::None), None, now).await
+    Connection::over(Wire::Pipe(pipe, writes), None, &endpoint, peer, options, None, now).await
 }
