@@ -33,8 +33,10 @@ impl Session {
         if !may_ride {
             return false;
         }
-        let Ok(progress) = self.prepare(transaction) else { return false };
-        let mut progress = progress.riding();
+        let mut progress = self.prepare(transaction).riding();
+        if !progress.is_sendable() {
+            return false;
+        }
         let rset = std::mem::take(&mut self.needs_rset);
         let requests = progress.requests(&self.extensions, true, rset);
         self.behind = Some(Box::new(progress));

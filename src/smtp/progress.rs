@@ -61,6 +61,11 @@ impl Progress {
         &self.transaction
     }
 
+    /// Before the first request: whether the message and somebody it goes to may be sent to this server.
+    pub(super) fn is_sendable(&self) -> bool {
+        self.transcript.mail == Answer::NotSent && self.transcript.rcpts.contains(&Answer::NotSent)
+    }
+
     pub(super) fn into_transcript(self) -> Transcript {
         self.transcript
     }

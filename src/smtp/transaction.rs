@@ -38,13 +38,12 @@ impl Session {
             transcript.lost = Some(self.end().cloned().unwrap_or_else(out_of_turn));
             return self.events.push_back(Event::TransactionEnded(transcript));
         }
-        match self.prepare(transaction) {
-            Ok(progress) => {
-                self.phase = Phase::Transacting(Box::new(progress));
-                self.advance(now);
-            }
-            Err(transcript) => self.events.push_back(Event::TransactionEnded(transcript)),
+        let progress = self.prepare(transaction);
+        if !progress.is_sendable() {
+            return self.events.push_back(Event::TransactionEnded(progress.into_transcript()));
         }
+        self.phase = Phase::Transacting(Box::new(progress));
+        self.advance(now);
     }
 
     /// Some of the message was taken by the connection: the time-out for a block starts anew
@@ -66,9 +65,9 @@ impl Session {
         }
     }
 
-    /// The transaction before its first request, with what must not be sent marked; the finished transcript if
-    /// nothing is left. RFC 1870 section 6.1, RFC 6152 section 3, RFC 6531 section 3.2.
-    pub(super) fn prepare(&self, transaction: Transaction) -> Result<Progress, Transcript> {
+    /// The transaction before its first request, with what must not be sent to this server marked.
+    /// RFC 1870 section 6.1, RFC 6152 section 3, RFC 6531 section 3.2.
+    pub(super) fn prepare(&self, transaction: Transaction) -> Progress {
         let mut transcript = Transcript::unsent(transaction.forward_paths.len());
         let offers = &self.extensions;
         let internationalized = transaction.smtputf8
@@ -83,17 +82,14 @@ impl Session {
         };
         if let Some(why) = why {
             transcript.mail = Answer::Unsendable(why);
-            return Err(transcript);
+            return Progress::new(transaction, transcript);
         }
         for (mailbox, answer) in transaction.forward_paths.iter().zip(&mut transcript.rcpts) {
             if mailbox.is_internationalized() && !offers.smtputf8 {
                 *answer = Answer::Unsendable(Unsendable::Internationalized);
             }
         }
-        if !transcript.rcpts.contains(&Answer::NotSent) {
-            return Err(transcript);
-        }
-        Ok(Progress::new(transaction, transcript))
+        Progress::new(transaction, transcript)
     }
 
     pub(super) fn send(&mut self, requests: Vec<(String, Awaited)>, now: Monotonic) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::mail::{EnhancedStatusCode, Reply, Severity, Stage};
 
-/// What each request of one transaction was answered.
+/// What each request of one transaction was answered. In a group (RFC 2920 section 3.1) RCPT and DATA are sent
+/// before MAIL is answered: the first refusal is the cause, what follows (503, 554) its consequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcript {
     /// To MAIL.
@@ -15,7 +16,8 @@ pub struct Transcript {
     /// To DATA.
     pub data: Answer,
     /// To the final dot. `Awaited` is the one case in doubt: the dot is out and nobody knows whether the
-    /// message was taken. `NotSent` is certain: without its dot no message is taken.
+    /// message was taken. `NotSent` is certain: without its dot no message is taken. A dot without a message, which
+    /// ends a 354 for nobody (RFC 2920 section 3.1), is not told here, nor what was said to it.
     pub dot: Answer,
     /// The session ended in the middle, by 421 or by a fault. `None` if the transaction got its answer, also where
     /// the session ended with it: a refusal before the final dot is in `dot` like one behind it.
