@@ -55,7 +55,12 @@ fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
     let all = std::iter::once((Stage::Mail, &transcript.mail))
         .chain(rcpts)
         .chain([(Stage::Data, &transcript.data), (Stage::FinalDot, &transcript.dot)]);
+    let somebody = transcript.rcpts.iter().any(Answer::is_completed);
     for (stage, answer) in all {
+        // DATA that went out in one group with recipients who were all refused: 503 or 530 is the consequence.
+        if stage == Stage::Data && !somebody && answer.reply().is_some_and(|reply| reply.code != 421) {
+            continue;
+        }
         let Some(reply) = answer.reply().filter(|reply| !is_hoped_for(stage, reply)) else { continue };
         match classify(stage, reply) {
             Class::Session => return Some(SessionEnd { stage, why: EndCause::Reply(reply.clone()) }),
@@ -150,6 +155,9 @@ mod tests {
             (250, &[250, 550, 450], 354, 250, false, "+-~"),
             (250, &[550, 450], 0, 0, false, "-~"),
             (250, &[550, 550], 554, 0, false, "--"),
+            (250, &[550, 450], 503, 0, false, "-~"),
+            (250, &[550], 530, 0, false, "-"),
+            (250, &[550], 354, 0, false, "-"),
             (250, &[250, 250], 451, 0, false, "~~"),
             (250, &[250, 550], 354, 451, false, "~-"),
             (250, &[250, 450], 354, 554, false, "-~"),

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use super::prepare::{Audience, NotReady, Prepared};
 use super::{Deferral, Sender, Stop, Trouble};
-use crate::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath};
+use crate::mail::{Mailbox, Outcome, QueueId};
 use crate::message::{NoEnvelope, Refusal};
 use crate::net::Connection;
-use crate::outgoing::{Addressed, Outgoing, Unsendable};
+use crate::outgoing::Unsendable;
 use crate::policy::{Judgement, Next, judge};
 use crate::report::Report;
-use crate::smtp::{Answer, EndCause, SessionEnd, Transaction};
-use crate::spool::{Failed, InFlight, Recipient, Record, SpoolError};
+use crate::smtp::{Answer, EndCause, SessionEnd};
+use crate::spool::{Failed, InFlight, Record, SpoolError};
 
 /// After so many transactions that ended with the dot out and no reply the message steps aside.
 const UNKNOWN_ENDS_MAX: u32 = 3;
@@ -34,14 +35,6 @@ pub(super) enum Attempt {
     Stopped,
 }
 
-/// Who is still to be sent to, and what is known of the others.
-struct Audience {
-    reverse_path: ReversePath,
-    recipients: Vec<Recipient>,
-    /// Recipients that cannot be read, in words.
-    problems: Vec<String>,
-}
-
 impl Sender {
     /// Takes the message through one transaction. The move to `sending/` is durable before the first byte leaves,
     /// and the outcome is on disk when this returns.
@@ -54,34 +47,21 @@ impl Sender {
         self.aside_due.remove(&id);
         self.asides.remove(&id);
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
-        let outgoing = match Outgoing::read(in_flight.file(), in_flight.name(), &self.options.outgoing) {
-            Ok(outgoing) => outgoing,
-            Err(Unsendable::Refused(refusal)) => return self.refuse(in_flight, &refusal),
-            Err(Unsendable::Io(error)) => return self.unreadable(in_flight, &error),
+        let ready = self.prepared.take().filter(|p| p.is_of(id, in_flight.record())).map_or_else(
+            || Prepared::read(in_flight.file(), in_flight.name(), in_flight.record(), &self.options.outgoing),
+            Ok,
+        );
+        let Prepared { outgoing, audience, transaction, .. } = match ready {
+            Ok(prepared) => prepared,
+            Err(why) => return self.not_ready(in_flight, why),
         };
-        let audience = match audience(&in_flight, &outgoing) {
-            Ok(audience) => audience,
-            Err(NoEnvelope::Refused(refusal)) => return self.refuse(in_flight, &refusal),
-            Err(NoEnvelope::Unconfigured { setting, why }) => {
-                tracing::warn!(id = %id, setting, %why, "message-held");
-                self.spool.defer(in_flight, None)?;
-                self.spool.set_unconfigured(id, format!("{why} (set {setting})"));
-                return Ok(Attempt::NotSent);
-            }
-        };
-        let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
-        let transaction = Transaction {
-            smtputf8: outgoing.needs_smtputf8(waiting.iter().chain(audience.reverse_path.mailbox())),
-            reverse_path: audience.reverse_path.clone(),
-            forward_paths: waiting,
-            size: outgoing.facts.size,
-            eight_bit: outgoing.facts.eight_bit,
-        };
+        self.prepared = self.prepare_next(connection, stop);
+        let next = self.prepared.as_ref().map(|p| p.transaction.clone());
         let clock = self.clock.clone();
         let now = move || clock.monotonic();
         let mut body = outgoing.body(in_flight.file());
         let transcript = tokio::select! {
-            transcript = connection.transact(transaction, &mut body, None, &now) => transcript,
+            transcript = connection.transact(transaction, &mut body, next, &now) => transcript,
             () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
         };
         drop(body);
@@ -224,6 +204,22 @@ impl Sender {
         self.spool.fail(in_flight, &record)
     }
 
+    /// It goes nowhere, or not now, and no server has to be asked.
+    fn not_ready(&self, in_flight: InFlight, why: NotReady) -> Result<Attempt, SpoolError> {
+        match why {
+            NotReady::Unsendable(Unsendable::Refused(refusal))
+            | NotReady::NoEnvelope(NoEnvelope::Refused(refusal)) => self.refuse(in_flight, &refusal),
+            NotReady::Unsendable(Unsendable::Io(error)) => self.unreadable(in_flight, &error),
+            NotReady::NoEnvelope(NoEnvelope::Unconfigured { setting, why }) => {
+                let id = in_flight.name().id;
+                tracing::warn!(%id, setting, %why, "message-held");
+                self.spool.defer(in_flight, None)?;
+                self.spool.set_unconfigured(id, format!("{why} (set {setting})"));
+                Ok(Attempt::NotSent)
+            }
+        }
+    }
+
     /// Its bytes can never be sent.
     fn refuse(&self, in_flight: InFlight, refusal: &Refusal) -> Result<Attempt, SpoolError> {
         tracing::error!(
@@ -278,69 +274,5 @@ impl Sender {
                 tracing::error!(%id, file, %to, %reply, request = stage.request(), "recipient-failed");
             }
         }
-    }
-}
-
-impl Audience {
-    /// The first deferral among those that still wait, for all of them, and the server's words.
-    fn deferral(&self) -> Option<(Deferral, String)> {
-        let recipients: Vec<Mailbox> = self.waiting().map(|r| r.mailbox.clone()).collect();
-        self.waiting().find_map(|r| match &r.outcome {
-            Some(Outcome::Deferred(stage, reply)) => {
-                let Reply { code, enhanced, .. } = *reply;
-                let deferral = Deferral { stage: *stage, code, enhanced, recipients: recipients.clone() };
-                Some((deferral, format!("{reply} (in reply to {})", stage.request())))
-            }
-            _ => None,
-        })
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = &Recipient> {
-        self.recipients.iter().filter(|r| r.is_waiting())
-    }
-
-    /// Notes what became of each that was waiting, and returns it. Those that were left over go first the next time: where
-    /// the server takes only so many at once, a few that are deferred would keep them out for ever.
-    fn settle(&mut self, outcomes: Vec<Option<Outcome>>) -> Vec<(Mailbox, Outcome)> {
-        let mut outcomes = outcomes.into_iter();
-        let (mut left_over, mut tried, mut news) = (Vec::new(), Vec::new(), Vec::new());
-        for mut recipient in std::mem::take(&mut self.recipients) {
-            let was_waiting = recipient.is_waiting();
-            match was_waiting.then(|| outcomes.next().flatten()).flatten() {
-                Some(outcome) => {
-                    news.push((recipient.mailbox.clone(), outcome.clone()));
-                    recipient.outcome = Some(outcome);
-                    tried.push(recipient);
-                }
-                None if was_waiting => left_over.push(recipient),
-                None => tried.push(recipient),
-            }
-        }
-        left_over.append(&mut tried);
-        self.recipients = left_over;
-        news
-    }
-}
-
-/// The frozen envelope if there is one, else that of the message's own bytes.
-fn audience(in_flight: &InFlight, outgoing: &Outgoing) -> Result<Audience, NoEnvelope> {
-    let problems = |addressed: &Addressed| addressed.unreadable.iter().map(ToString::to_string).collect();
-    let frozen = in_flight.record().and_then(Record::recipients);
-    match (frozen, &outgoing.addressed) {
-        (Some((reverse_path, recipients)), addressed) => Ok(Audience {
-            reverse_path,
-            recipients,
-            problems: addressed.as_ref().map(problems).unwrap_or_default(),
-        }),
-        (None, Ok(addressed)) => {
-            let Envelope { reverse_path, .. } = &addressed.envelope;
-            let waiting = |m: &Mailbox| Recipient { mailbox: m.clone(), outcome: None };
-            Ok(Audience {
-                reverse_path: reverse_path.clone(),
-                recipients: addressed.envelope.forward_paths().iter().map(waiting).collect(),
-                problems: problems(addressed),
-            })
-        }
-        (None, Err(error)) => Err(error.clone()),
     }
 }

@@ -14,15 +14,25 @@ impl Sender {
     /// The message that is due: the head of the line unless it is held, and in turn with it those aside. To ask changes
     /// nothing: the turn passes when one of them is tried.
     pub(super) fn next_due(&self) -> Option<QueueId> {
-        let now = self.clock.monotonic();
-        let head = self.spool.head().filter(|_| self.held_until.is_none_or(|until| until <= now));
+        let head = self.head_due();
         if head.is_some() && self.line_has_turn {
             return head;
         }
-        let trial = self.trial();
+        self.aside_due_now().or(head)
+    }
+
+    /// The head of the line, unless it is held.
+    pub(super) fn head_due(&self) -> Option<QueueId> {
+        let now = self.clock.monotonic();
+        self.spool.head().filter(|_| self.held_until.is_none_or(|until| until <= now))
+    }
+
+    /// The first message aside whose time has come.
+    pub(super) fn aside_due_now(&self) -> Option<QueueId> {
+        let (now, trial) = (self.clock.monotonic(), self.trial());
         let is_due =
             |id: &QueueId| Some(*id) != trial && self.aside_due.get(id).is_none_or(|due| *due <= now);
-        self.spool.asides(|mut asides| Iterator::find(&mut asides, is_due)).or(head)
+        self.spool.asides(|mut asides| Iterator::find(&mut asides, is_due))
     }
 
     /// How long until something that waits is due, if nothing is heard before.

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod due;
+mod prepare;
 mod say;
 mod state;
 #[cfg(test)]
@@ -24,13 +25,16 @@ use crate::mail::{EnhancedStatusCode, Mailbox, Monotonic, QueueId, Stage};
 use crate::net::{Connection, Endpoint, TlsConfig, TlsOptions};
 use crate::outgoing;
 use crate::policy::{LineBudget, login_gap};
-use crate::smtp::{Login, Secret, SessionOptions, Timeouts, TlsMode};
+use crate::smtp::{Login, Pipelining, Secret, SessionOptions, Timeouts, TlsMode};
 use crate::spool::{Spool, SpoolError};
 
 use attempt::Attempt;
 
 pub use state::{HeldMessage, Said, SenderState};
 pub use trouble::Trouble;
+
+/// How long no requests ride after a server did not bear it. The line may have failed by itself: not for ever.
+const NO_OVERLAP_FOR: Duration = Duration::from_secs(3600);
 
 /// Reads a password anew; the error says what could not be read.
 pub type PasswordReader = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
@@ -116,6 +120,10 @@ pub struct Sender {
     last_aside: Option<Deferral>,
     /// The same for each message that is aside.
     asides: HashMap<QueueId, Deferral>,
+    /// The next message, where its requests may ride behind the final dot of the one before.
+    prepared: Option<prepare::Prepared>,
+    /// No requests ride before this: a server did not bear it.
+    no_overlap_before: Option<Monotonic>,
     said: Option<Said>,
 }
 
@@ -172,6 +180,8 @@ impl Sender {
             on_trial: None,
             last_aside: None,
             asides: HashMap::new(),
+            prepared: None,
+            no_overlap_before: None,
             said: None,
         }
     }
@@ -230,7 +240,7 @@ impl Sender {
                 return Ok(self.end_of_line());
             }
             let opened = tokio::select! {
-                opened = open(&smarthost, &self.options, &self.clock) => opened,
+                opened = open(&smarthost, &self.options, self.pipelining(), &self.clock) => opened,
                 () = stop.requested() => return Ok(PassEnd::Stopped),
             };
             let connection = match opened {
@@ -268,7 +278,15 @@ impl Sender {
                 connection.quit(&now).await;
                 return Ok(Some(PassEnd::Stopped));
             }
-            let Some(id) = self.next_due() else {
+            if connection.ahead().is_some() && self.rider().is_none() {
+                // What rode is not wanted now. Only closing is sure to send nothing of it; that is nobody's fault.
+                connection.abandon(&now).await;
+                if !connection.is_usable() {
+                    return Ok(None);
+                }
+            }
+            let rider = connection.ahead().and_then(|_| self.rider());
+            let Some(id) = rider.or_else(|| self.next_due()) else {
                 if self.linger(&mut connection, wake, stop).await {
                     continue;
                 }
@@ -287,7 +305,11 @@ impl Sender {
                 return Ok(trouble.map(PassEnd::Unusable));
             }
             self.line_has_turn = self.spool.head() != Some(id);
-            match self.attempt(&mut connection, id, stop).await? {
+            let attempt = self.attempt(&mut connection, id, stop).await?;
+            if !connection.bears_overlap() {
+                self.no_overlap_before = Some(self.clock.monotonic() + NO_OVERLAP_FOR);
+            }
+            match attempt {
                 Attempt::NotSent => self.say_what_is_held(),
                 Attempt::Settled { taken: message_taken } => {
                     *taken += u64::from(message_taken);
@@ -305,6 +327,13 @@ impl Sender {
                 Attempt::Trouble(trouble) => return Ok(Some(PassEnd::Unusable(trouble))),
                 Attempt::Stopped => return Ok(Some(PassEnd::Stopped)),
             }
+        }
+    }
+
+    fn pipelining(&self) -> Pipelining {
+        match self.no_overlap_before {
+            Some(until) if self.clock.monotonic() < until => Pipelining::Group,
+            _ => Pipelining::Overlap,
         }
     }
 
@@ -350,6 +379,7 @@ impl Deferral {
 async fn open(
     smarthost: &Smarthost,
     options: &Options,
+    pipelining: Pipelining,
     clock: &Arc<dyn Clock>,
 ) -> Result<Connection, Trouble> {
     let login = match &smarthost.login {
@@ -368,7 +398,7 @@ async fn open(
         tls: smarthost.tls_mode,
         login,
         timeouts: smarthost.timeouts.clone(),
-        pipelining: crate::smtp::Pipelining::Off,
+        pipelining,
     };
     let clock = clock.clone();
     let now = move || clock.monotonic();

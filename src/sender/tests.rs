@@ -409,3 +409,76 @@ async fn one_deferred_like_one_aside_for_the_same_recipient_steps_aside_at_once(
     assert_eq!(passes, 3);
     assert_eq!(bench.spool.counts().aside, 3);
 }
+
+/// Offers PIPELINING, says yes to everything, and answers only when there is nothing more to read: each time it does is
+/// one round trip. Returns the port, the round trips so far, and the subjects in order.
+async fn turn_counter() -> (u16, Arc<Mutex<usize>>, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (taken, told) = mpsc::unbounded_channel();
+    let turns = Arc::new(Mutex::new(0));
+    let count = turns.clone();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let (mut replies, mut line, mut in_data) = (String::from("220 test\r\n"), String::new(), false);
+        loop {
+            if stream.buffer().is_empty() {
+                *count.lock().unwrap() += 1;
+                stream.write_all(std::mem::take(&mut replies).as_bytes()).await.unwrap();
+            }
+            line.clear();
+            if stream.read_line(&mut line).await.unwrap() == 0 {
+                return;
+            }
+            let text = line.trim_end();
+            if in_data && text != "." {
+                drop(text.strip_prefix("Subject: ").map(|subject| taken.send(subject.to_owned())));
+                continue;
+            }
+            replies.push_str(match text.get(..4) {
+                Some("EHLO") => "250-test\r\n250 PIPELINING\r\n",
+                Some("DATA") => "354 go on\r\n",
+                _ => "250 ok\r\n",
+            });
+            in_data = text == "DATA";
+        }
+    });
+    (port, turns, told)
+}
+
+#[tokio::test]
+async fn a_message_takes_one_round_trip() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+    names.iter().for_each(|name| bench.accept(name, "b@example.com"));
+    let (port, turns, mut told) = turn_counter().await;
+    let mut sender = bench.sender(port);
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), names);
+    // One for the greeting, one for EHLO, one for the first envelope, one a message; QUIT rides with nothing.
+    let turns = *turns.lock().unwrap();
+    assert!(turns <= 20 + 4, "{turns} round trips for 20 messages");
+}
+
+#[tokio::test]
+async fn what_rode_behind_a_message_that_holds_the_line_is_not_sent() {
+    let bench = Bench::new();
+    bench.accept("held", "b@example.com");
+    bench.accept("next", "c@example.com");
+    let (port, mut told) = server(|asked| match asked {
+        "held" => "451 4.3.0 not now",
+        _ if asked.starts_with("EHLO") => "250-test\r\n250 PIPELINING",
+        _ => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Held);
+    assert!(all(&mut told).is_empty());
+    assert_eq!(bench.spool.counts().in_line, 2);
+    // hold_line is used up at the third try: then the next one goes, and the first is aside.
+    bench.pass(&mut sender).await;
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["next"]);
+    assert_eq!(bench.spool.counts().aside, 1);
+}

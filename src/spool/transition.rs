@@ -97,6 +97,18 @@ impl Spool {
         line.insert(waiting, Some(OutOfLine::Unreadable(why)));
     }
 
+    /// A message that waits, to be read before its turn: its name, its record, its bytes. `None` if any of them cannot be
+    /// had; what that means is for [`Spool::begin`] to say.
+    pub fn peek(&self, id: QueueId) -> Option<(Name, Option<Record>, Box<dyn File>)> {
+        let waiting = self.line().get(id).cloned()?;
+        let record = match waiting.has_record {
+            true => Some(self.read_record(id).ok()?),
+            false => None,
+        };
+        let file = self.fs.open(Dir::Pending, OsStr::new(&waiting.name.to_string())).ok()?;
+        Some((waiting.name, record, file))
+    }
+
     /// deliver: lets the message go. Only after 2yz to the final dot for every recipient that was left.
     ///
     /// # Errors

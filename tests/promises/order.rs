@@ -263,7 +263,8 @@ fn sigterm_in_a_transaction_lets_it_finish_and_exits_0() {
     assert_eq!(server.subjects(), alarms([1]));
     // The first is done with, the second waits for the next start.
     assert_eq!((stage.names("sending").len(), stage.names("pending").len()), (0, 1));
-    assert_eq!(server.count("QUIT"), 1);
+    // The second had ridden behind the first, and its DATA waited for text: only closing sends nothing of it.
+    assert_eq!((server.count("DATA"), server.count("QUIT")), (2, 0));
     let service = stage.run();
     server.wait_taken(2);
     assert_eq!(server.subjects(), alarms(1..=2));

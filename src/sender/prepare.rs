@@ -1,0 +1,151 @@
+//! A message made ready for its transaction: read once, before its turn where it may ride behind the one before.
+
+use super::{Deferral, Sender, Stop};
+use crate::fs::File;
+use crate::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath};
+use crate::message::NoEnvelope;
+use crate::net::Connection;
+use crate::outgoing::{self, Addressed, Outgoing, Unsendable};
+use crate::smtp::Transaction;
+use crate::spool::{Name, Recipient, Record};
+
+/// A message with its transaction. Its bytes do not change while it waits; what does is its record.
+pub(super) struct Prepared {
+    pub(super) id: QueueId,
+    pub(super) outgoing: Outgoing,
+    pub(super) audience: Audience,
+    pub(super) transaction: Transaction,
+    record: Option<Record>,
+}
+
+/// Why a message cannot be made ready.
+pub(super) enum NotReady {
+    /// What its bytes say.
+    Unsendable(Unsendable),
+    /// It names nobody, or a setting is missing.
+    NoEnvelope(NoEnvelope),
+}
+
+/// Who is still to be sent to, and what is known of the others.
+pub(super) struct Audience {
+    pub(super) reverse_path: ReversePath,
+    pub(super) recipients: Vec<Recipient>,
+    /// Recipients that cannot be read, in words.
+    pub(super) problems: Vec<String>,
+}
+
+impl Prepared {
+    /// Reads the message in `file`.
+    pub(super) fn read(
+        file: &dyn File,
+        name: &Name,
+        record: Option<&Record>,
+        options: &outgoing::Options,
+    ) -> Result<Prepared, NotReady> {
+        let outgoing = Outgoing::read(file, name, options).map_err(NotReady::Unsendable)?;
+        let audience = audience(record, &outgoing).map_err(NotReady::NoEnvelope)?;
+        let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
+        let transaction = Transaction {
+            smtputf8: outgoing.needs_smtputf8(waiting.iter().chain(audience.reverse_path.mailbox())),
+            reverse_path: audience.reverse_path.clone(),
+            forward_paths: waiting,
+            size: outgoing.facts.size,
+            eight_bit: outgoing.facts.eight_bit,
+        };
+        Ok(Prepared { id: name.id, outgoing, audience, transaction, record: record.cloned() })
+    }
+
+    /// Whether it still says what is true of the message `id`.
+    pub(super) fn is_of(&self, id: QueueId, record: Option<&Record>) -> bool {
+        self.id == id && self.record.as_ref() == record
+    }
+}
+
+impl Sender {
+    /// The message that comes behind the one that was just begun, if its requests may ride behind that one's final dot:
+    /// it is the head of the line and nothing holds it, nobody aside has his turn, and the server bears it. Whether
+    /// it really rides is the session's to say. `None` also if it cannot be read: that is told when its turn comes.
+    pub(super) fn prepare_next(&self, connection: &Connection, stop: &Stop) -> Option<Prepared> {
+        // After a lost line the attempt is repeated alone.
+        let alone = self.lost.is_some() || self.on_trial.is_some() || stop.is_requested();
+        if alone
+            || !connection.extensions().pipelining
+            || !connection.bears_overlap()
+            || self.aside_due_now().is_some()
+        {
+            return None;
+        }
+        let (name, record, file) = self.spool.peek(self.head_due()?)?;
+        Prepared::read(&*file, &name, record.as_ref(), &self.options.outgoing).ok()
+    }
+
+    /// The message whose requests rode behind the last final dot, if it is still the next.
+    pub(super) fn rider(&self) -> Option<QueueId> {
+        let rider = self.prepared.as_ref()?.id;
+        self.head_due().filter(|head| *head == rider)
+    }
+}
+
+impl Audience {
+    /// The first deferral among those that still wait, for all of them, and the server's words.
+    pub(super) fn deferral(&self) -> Option<(Deferral, String)> {
+        let recipients: Vec<Mailbox> = self.waiting().map(|r| r.mailbox.clone()).collect();
+        self.waiting().find_map(|r| match &r.outcome {
+            Some(Outcome::Deferred(stage, reply)) => {
+                let Reply { code, enhanced, .. } = *reply;
+                let deferral = Deferral { stage: *stage, code, enhanced, recipients: recipients.clone() };
+                Some((deferral, format!("{reply} (in reply to {})", stage.request())))
+            }
+            _ => None,
+        })
+    }
+
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Recipient> {
+        self.recipients.iter().filter(|r| r.is_waiting())
+    }
+
+    /// Notes what became of each that was waiting, and returns it. Those that were left over go first the next time: where
+    /// the server takes only so many at once, a few that are deferred would keep them out for ever.
+    pub(super) fn settle(&mut self, outcomes: Vec<Option<Outcome>>) -> Vec<(Mailbox, Outcome)> {
+        let mut outcomes = outcomes.into_iter();
+        let (mut left_over, mut tried, mut news) = (Vec::new(), Vec::new(), Vec::new());
+        for mut recipient in std::mem::take(&mut self.recipients) {
+            let was_waiting = recipient.is_waiting();
+            match was_waiting.then(|| outcomes.next().flatten()).flatten() {
+                Some(outcome) => {
+                    news.push((recipient.mailbox.clone(), outcome.clone()));
+                    recipient.outcome = Some(outcome);
+                    tried.push(recipient);
+                }
+                None if was_waiting => left_over.push(recipient),
+                None => tried.push(recipient),
+            }
+        }
+        left_over.append(&mut tried);
+        self.recipients = left_over;
+        news
+    }
+}
+
+/// The frozen envelope if there is one, else that of the message's own bytes.
+fn audience(record: Option<&Record>, outgoing: &Outgoing) -> Result<Audience, NoEnvelope> {
+    let problems = |addressed: &Addressed| addressed.unreadable.iter().map(ToString::to_string).collect();
+    let frozen = record.and_then(Record::recipients);
+    match (frozen, &outgoing.addressed) {
+        (Some((reverse_path, recipients)), addressed) => Ok(Audience {
+            reverse_path,
+            recipients,
+            problems: addressed.as_ref().map(problems).unwrap_or_default(),
+        }),
+        (None, Ok(addressed)) => {
+            let Envelope { reverse_path, .. } = &addressed.envelope;
+            let waiting = |m: &Mailbox| Recipient { mailbox: m.clone(), outcome: None };
+            Ok(Audience {
+                reverse_path: reverse_path.clone(),
+                recipients: addressed.envelope.forward_paths().iter().map(waiting).collect(),
+                problems: problems(addressed),
+            })
+        }
+        (None, Err(error)) => Err(error.clone()),
+    }
+}
