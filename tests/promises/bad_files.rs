@@ -69,7 +69,8 @@ fn n7_no_bad_file_stalls_the_good_ones() {
     ] {
         service.wait_log(&format!("WARN drop-left file={name} reason={reason} hint="));
     }
-    // The service still works, and what its producer finishes is taken.
+    // The service still works, and what its producer finishes is taken, not before.
+    assert!(stage.pickup().join("open.eml").exists(), "taken while a program has it open for writing");
     drop(open);
     fs::remove_file(pickup.join("linked.eml")).unwrap();
     stage.drop_letters([4]);
