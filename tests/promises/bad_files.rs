@@ -102,8 +102,10 @@ fn n7_a_message_that_can_never_be_sent_is_set_aside_with_its_reason() {
     ];
     for (number, (name, bytes, _)) in bad.iter().enumerate() {
         stage.drop_in(name, bytes);
-        stage.drop_letters([number]);
+        service.wait_log_times("ERROR refused", number + 1);
     }
+    assert_eq!(server.sessions(), 0, "a session for nothing");
+    stage.drop_letters(0..bad.len());
     server.wait_taken(bad.len());
     assert_eq!(server.subjects(), alarms(0..bad.len()));
     until("a report for each", || stage.names("failed").len() == 2 * bad.len());
@@ -130,6 +132,7 @@ fn n7_a_name_of_any_bytes_is_taken_and_cannot_forge_the_log() {
     let server = Server::start();
     let stage = Stage::new(&plain(server.port()), "");
     stage.set("rescan", "\"300ms\"");
+    stage.set("keep_open", "\"60s\"");
     let service = stage.run();
     let long = "x".repeat(255);
     let names: [&[u8]; 7] = [
@@ -141,13 +144,14 @@ fn n7_a_name_of_any_bytes_is_taken_and_cannot_forge_the_log() {
         b"-rf",
         "Tür.eml".as_bytes(),
     ];
+    // One with a name of 255 bytes that is refused: the note to its producer finds no room for its name.
+    stage.drop_in(format!("{}.eml", "y".repeat(251)), "no header");
+    service.wait_log("WARN producer-not-told");
+    service.wait_log("ERROR refused");
     for (number, name) in names.iter().enumerate() {
         stage.drop_in(OsStr::from_bytes(name), letter(number, TO));
         stage.next_tick();
     }
-    // One with a name of 255 bytes that is refused: the note to its producer finds no room for its name.
-    let long = format!("{}.eml", "y".repeat(251));
-    stage.drop_in(&long, "no header");
     // What is left is told of, and tells nothing of its own.
     let forged = OsStr::from_bytes(b"d\n2026-01-01T00:00:00Z  INFO \x1b[31m\xff.eml");
     fs::create_dir(stage.pickup().join(forged)).unwrap();
@@ -157,7 +161,6 @@ fn n7_a_name_of_any_bytes_is_taken_and_cannot_forge_the_log() {
     assert!(!status.stdout.contains('\x1b') && !status.stdout.contains("\n2026"), "{status:?}");
     // "..eml..eml" starts with a dot: left alone.
     server.wait_taken(names.len() - 1);
-    service.wait_log("ERROR refused");
     stage.drop_letters([100]);
     server.wait_taken(names.len());
     assert_eq!(server.subjects(), alarms([0, 1, 2, 4, 5, 6, 100]));

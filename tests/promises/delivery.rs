@@ -82,6 +82,8 @@ fn a_message_that_stepped_aside_stays_aside_over_a_restart() {
     service.wait_log("WARN message-stepped-aside");
     until("it to be aside", || stage.status()["aside"] == 1);
     service.kill();
+    // In line it would hold the next one now.
+    stage.set("hold_line", "\"forever\"");
     stage.drop_letters([2]);
     let service = stage.run();
     server.wait_taken(1);

@@ -258,6 +258,8 @@ fn sigterm_in_a_transaction_lets_it_finish_and_exits_0() {
     service.wait_log_times("INFO accepted", 2);
     service.signal(rustix::process::Signal::TERM);
     service.wait_log("INFO stopping signal=\"SIGTERM\"");
+    // As long as a service that does not wait would need to be gone.
+    pass_time(Duration::from_millis(300));
     gate.open();
     assert_eq!(service.ended(), 0);
     assert_eq!(server.subjects(), alarms([1]));
