@@ -41,7 +41,10 @@ impl Sender {
         if let Some(problem) = connection.tls().and_then(|facts| facts.problem.as_ref()) {
             tracing::warn!(smarthost = smarthost.name, %problem, "certificate-not-verified");
         }
-        self.say(SenderState::Usable { smarthost: smarthost.name.clone(), since: 0 });
+        // A message that held the line before holds it until its next try has ended.
+        if !matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Held { .. })) {
+            self.say(SenderState::Usable { smarthost: smarthost.name.clone(), since: 0 });
+        }
     }
 
     /// Writes down for `status` which messages are held, if they are others than before.

@@ -482,3 +482,17 @@ async fn what_rode_behind_a_message_that_holds_the_line_is_not_sent() {
     assert_eq!(all(&mut told), ["next"]);
     assert_eq!(bench.spool.counts().aside, 1);
 }
+
+#[tokio::test]
+async fn a_line_that_is_held_is_spoken_of_once_and_not_at_every_try() {
+    let bench = Bench::new();
+    bench.accept("held", "b@example.com");
+    let (port, _told) =
+        server(|asked| if asked.starts_with("RCPT") { "451 4.3.0 not now" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    bench.pass(&mut sender).await;
+    let first = sender.said.clone();
+    assert!(matches!(first.as_ref().unwrap().smarthost, SenderState::Held { .. }), "{first:?}");
+    bench.pass(&mut sender).await;
+    assert_eq!(sender.said, first);
+}
