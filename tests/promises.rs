@@ -17,6 +17,8 @@ mod disk;
 mod flush;
 #[path = "promises/order.rs"]
 mod order;
+#[path = "promises/regressions.rs"]
+mod regressions;
 #[path = "promises/secrets.rs"]
 mod secrets;
 #[path = "promises/session.rs"]

@@ -58,12 +58,16 @@ pub struct Pickup {
     files: HashMap<OsString, Known>,
     next_number: u64,
     scan_due: Option<Monotonic>,
+    /// The directory could not be read the last time.
+    is_away: bool,
 }
 
 /// A file that was heard of and is not accepted yet.
 #[derive(Debug, Clone)]
 struct Known {
     number: u64,
+    /// A scan found it, and no event was heard of it since.
+    is_from_scan: bool,
     renamed_in: bool,
     closed: bool,
     writer: RenamedWriter,
@@ -131,6 +135,7 @@ impl Pickup {
             files: HashMap::new(),
             next_number: 0,
             scan_due: Some(Monotonic::default()),
+            is_away: false,
         }
     }
 
@@ -138,6 +143,10 @@ impl Pickup {
     pub fn hint(&mut self, hint: Hint) {
         match hint {
             Hint::RenamedIn(name) => {
+                // A scan was quicker than the event, and knew no order within one tick of the disk's clock: the event does.
+                if self.files.get(&name).is_some_and(|file| file.is_from_scan) {
+                    self.forget(&name);
+                }
                 if let Some(file) = self.heard_of(&name) {
                     file.renamed_in = true;
                     file.writer = RenamedWriter::Unseen;
@@ -292,24 +301,31 @@ impl Pickup {
 
     /// Reads the directory. True if it is another directory than before.
     fn scan(&mut self, now: Monotonic) -> bool {
-        let replaced = self.spool.fs().refresh(Dir::Pickup).unwrap_or_else(|error| {
-            tracing::warn!(%error, "pickup-unreadable");
-            false
-        });
-        match self.found() {
-            Ok(found) => {
-                // A hundred thousand files take a while: each was seen before this moment, and not at the begin.
-                let now = self.clock.monotonic().max(now);
-                let settled_at = now + self.options.settle;
-                for (stat, name) in found {
-                    if let Some(file) = self.heard_of(&name) {
-                        file.look = Some(Look { stat: identity(&stat), since: now });
-                        file.not_before = settled_at;
-                        file.holds_until = settled_at;
-                    }
+        let read = self.spool.fs().refresh(Dir::Pickup).and_then(|replaced| Ok((replaced, self.found()?)));
+        let (replaced, found) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                // Said once: it may be away for a weekend.
+                if !std::mem::replace(&mut self.is_away, true) {
+                    let hint = "is pickup/ there, and may it be read? It is looked for at every rescan";
+                    tracing::warn!(%error, hint, "pickup-unreadable");
                 }
+                return false;
             }
-            Err(error) => tracing::warn!(%error, "pickup-unreadable"),
+        };
+        if std::mem::take(&mut self.is_away) {
+            tracing::info!("pickup-readable");
+        }
+        // A hundred thousand files take a while: each was seen before this moment, and not at the begin.
+        let now = self.clock.monotonic().max(now);
+        let settled_at = now + self.options.settle;
+        for (stat, name) in found {
+            if let Some(file) = self.heard_of(&name) {
+                file.is_from_scan = true;
+                file.look = Some(Look { stat: identity(&stat), since: now });
+                file.not_before = settled_at;
+                file.holds_until = settled_at;
+            }
         }
         replaced
     }
@@ -354,6 +370,7 @@ impl Pickup {
             known.insert(*number, name.to_owned());
             Known {
                 number: *number,
+                is_from_scan: false,
                 renamed_in: false,
                 closed: false,
                 writer: RenamedWriter::Stays,

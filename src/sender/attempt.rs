@@ -97,6 +97,7 @@ impl Sender {
         mut audience: Audience,
         outcomes: Vec<Option<Outcome>>,
     ) -> Result<Attempt, SpoolError> {
+        self.say_usable();
         // By this transaction: what an earlier one delivered fills no budget.
         let taken = outcomes.iter().any(|outcome| matches!(outcome, Some(Outcome::Delivered(_))));
         for (mailbox, outcome) in audience.settle(outcomes) {

@@ -55,6 +55,8 @@ impl Sender {
 
     pub(super) fn schedule_aside(&mut self, id: QueueId, aside: Option<u32>) {
         if let Some(tries) = aside {
+            // It has just stepped aside to let the others pass.
+            self.line_has_turn |= tries == 0;
             let gap = aside_gap(tries, self.options.retry_interval);
             self.aside_due.insert(id, self.clock.monotonic() + gap);
         }

@@ -125,6 +125,7 @@ pub struct Sender {
     /// No requests ride before this: a server did not bear it.
     no_overlap_before: Option<Monotonic>,
     said: Option<Said>,
+    said_certificate: Option<String>,
 }
 
 /// What a server said when it deferred, without its text, and to whom.
@@ -183,6 +184,7 @@ impl Sender {
             prepared: None,
             no_overlap_before: None,
             said: None,
+            said_certificate: None,
         }
     }
 
@@ -248,7 +250,7 @@ impl Sender {
                 Err(trouble) => return Ok(self.unusable(trouble)),
             };
             self.refused_logins = 0;
-            self.say_usable(&smarthost, &connection);
+            self.say_certificate(&smarthost, &connection);
             let mut taken = 0;
             let end = self.use_session(connection, &mut taken, wake, stop).await?;
             match end {

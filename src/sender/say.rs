@@ -37,13 +37,23 @@ impl Sender {
         PassEnd::Unusable(trouble)
     }
 
-    pub(super) fn say_usable(&mut self, smarthost: &Smarthost, connection: &Connection) {
-        if let Some(problem) = connection.tls().and_then(|facts| facts.problem.as_ref()) {
-            tracing::warn!(smarthost = smarthost.name, %problem, "certificate-not-verified");
+    /// A certificate that is not in order, where that is borne: once for each reason.
+    pub(super) fn say_certificate(&mut self, smarthost: &Smarthost, connection: &Connection) {
+        let problem = connection.tls().and_then(|facts| facts.problem.as_ref()).map(ToString::to_string);
+        if problem != self.said_certificate {
+            if let Some(problem) = &problem {
+                tracing::warn!(smarthost = smarthost.name, problem, "certificate-not-verified");
+            }
+            self.said_certificate = problem;
         }
-        // A message that held the line before holds it until its next try has ended.
+    }
+
+    /// The smarthost answers for messages, and not only for logins. A message that held the line before holds it until its
+    /// next try has ended.
+    pub(super) fn say_usable(&mut self) {
         if !matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Held { .. })) {
-            self.say(SenderState::Usable { smarthost: smarthost.name.clone(), since: 0 });
+            let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
+            self.say(SenderState::Usable { smarthost, since: 0 });
         }
     }
 

@@ -69,12 +69,16 @@ async fn serve(config: &Config, spool: &Arc<Spool>) -> Result<(), ServiceError> 
             _ = interrupt.recv() => Event::Terminate("SIGINT"),
         }
     };
+    let mut faulted = false;
     loop {
-        let broken = match recover(spool) {
+        // What could not be written down once is not tried again before something can.
+        let sound = if faulted { spool.prove_writable() } else { Ok(()) };
+        let broken = match sound.and_then(|()| recover(spool)) {
             Ok(()) => serve_until_fault(config, spool, &mut signals).await?,
             Err(error) => Some(error),
         };
         let Some(error) = broken else { return Ok(()) };
+        faulted = true;
         tracing::error!(
             %error,
             hint = "free or repair the disk: the spool is recovered and work resumes by itself",

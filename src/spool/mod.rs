@@ -24,6 +24,7 @@ mod recover;
 mod sync;
 mod transition;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,6 +115,25 @@ impl Spool {
     /// Whether a disk call failed half-way through a transition.
     pub fn is_faulted(&self) -> bool {
         self.faulted.load(Ordering::Acquire)
+    }
+
+    /// Whether the spool can be written to: a record's worth of bytes into a new file. Recovery itself only renames, and that
+    /// works on a full disk, where the next outcome could not be written down either.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed.
+    pub fn prove_writable(&self) -> Result<(), SpoolError> {
+        let name = OsStr::new(".probe.tmp");
+        let write = || {
+            match self.fs.unlink(Dir::Meta, name) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            self.fs.create(Dir::Meta, name)?.append(&[b' '; 64 * 1024])?;
+            self.fs.unlink(Dir::Meta, name)
+        };
+        write().map_err(|error| SpoolError::new("write to meta/".into(), error))
     }
 
     fn line(&self) -> MutexGuard<'_, line::Line> {

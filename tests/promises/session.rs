@@ -57,7 +57,7 @@ fn charges_nothing(
     stage.wait_empty();
     assert_eq!(server.subjects(), alarms(numbers.iter().copied()));
     assert_eq!(stage.names("failed"), [""; 0]);
-    assert!(service.log().contains("smarthost-usable"), "{}", service.log());
+    service.wait_log("INFO smarthost-usable");
     assert_eq!(service.stop(), 0);
 }
 
