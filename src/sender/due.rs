@@ -66,12 +66,12 @@ impl Sender {
     /// next message is tried, for it may be this one that the server, or something on the way, cannot bear. If that is
     /// lost too, both wait in order.
     pub(super) fn line_lost(&mut self, id: QueueId) -> Result<(), SpoolError> {
-        if let Some(first) = self.on_trial.filter(|first| *first != id) {
-            self.on_trial = None;
-            return self.set_aside(first, None);
-        }
         if self.spool.head() != Some(id) {
+            // One aside is not the next message, and says nothing of the line.
             return Ok(());
+        }
+        if let Some(first) = self.on_trial.take() {
+            return self.set_aside(first, None);
         }
         let times = self.lost.filter(|(last, _)| *last == id).map_or(1, |(_, times)| times + 1);
         self.lost = Some((id, times));

@@ -496,3 +496,23 @@ async fn a_line_that_is_held_is_spoken_of_once_and_not_at_every_try() {
     bench.pass(&mut sender).await;
     assert_eq!(sender.said, first);
 }
+
+#[tokio::test]
+async fn a_second_message_with_which_the_line_is_lost_does_not_stop_the_line_either() {
+    let bench = Bench::new();
+    bench.accept("poison", "poison@example.com");
+    bench.accept("good", "good@example.com");
+    let (port, mut told) = cutting_server(&["poison@", "venom@"]).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..4 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["good"]);
+    bench.accept("venom", "venom@example.com");
+    bench.accept("better", "better@example.com");
+    for _ in 0..20 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["better"], "the one aside is not the next one");
+    assert_eq!(bench.spool.counts().aside, 2);
+}
