@@ -88,10 +88,12 @@ impl Sender {
         self.on_trial.filter(|_| self.spool.head().is_some())
     }
 
-    /// Another message had an answer: the link is sound, and the one on trial stays aside.
-    pub(super) fn end_trial(&mut self) {
-        self.lost = None;
-        if let Some(id) = self.on_trial.take() {
+    /// The message `answered` had an answer: the link is sound, and another one on trial stays aside.
+    pub(super) fn end_trial(&mut self, answered: QueueId) {
+        // That others are answered does not mean that the head fared better: its lost lines stay counted.
+        let head = self.spool.head();
+        self.lost = self.lost.filter(|(last, _)| *last != answered && Some(*last) == head);
+        if let Some(id) = self.on_trial.take().filter(|first| *first != answered) {
             tracing::warn!(%id, cause = "the connection is lost whenever it is sent", "message-stepped-aside");
         }
     }

@@ -315,11 +315,11 @@ impl Sender {
                 Attempt::NotSent => self.say_what_is_held(),
                 Attempt::Settled { taken: message_taken } => {
                     *taken += u64::from(message_taken);
-                    self.end_trial();
+                    self.end_trial(id);
                     self.say_line_moves();
                 }
                 Attempt::HoldsLine { cause } => {
-                    self.end_trial();
+                    self.end_trial(id);
                     self.hold_line(id, cause);
                 }
                 Attempt::Lost(trouble) => {

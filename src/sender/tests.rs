@@ -516,3 +516,25 @@ async fn a_second_message_with_which_the_line_is_lost_does_not_stop_the_line_eit
     assert_eq!(all(&mut told), ["better"], "the one aside is not the next one");
     assert_eq!(bench.spool.counts().aside, 2);
 }
+
+#[tokio::test]
+async fn the_answers_to_those_aside_do_not_hide_that_the_line_is_lost_with_the_head() {
+    let bench = Bench::new();
+    (0..20).for_each(|n| bench.accept(&format!("n{n}"), "full@example.com"));
+    let (port, mut told) = server(|asked| match asked {
+        _ if asked.contains("full@") => "452 4.2.2 mailbox full",
+        _ if asked.contains("poison@") => "",
+        _ => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    while bench.spool.counts().aside < 20 {
+        bench.pass(&mut sender).await;
+    }
+    bench.accept("poison", "poison@example.com");
+    bench.accept("good", "good@example.com");
+    for _ in 0..10 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["good"]);
+}
