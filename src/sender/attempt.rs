@@ -135,12 +135,11 @@ impl Sender {
         taken: bool,
     ) -> Result<Attempt, SpoolError> {
         let id = in_flight.name().id;
+        let is_known = self.asides.values().any(|a| a.is_like(&deferral) && a.shares_recipient(&deferral));
         let next = match record.aside {
             Some(_) => Next::StepAside,
             // For this recipient the server has said so already: nobody has to wait to hear it again.
-            None if self.asides.values().any(|a| a.is_like(&deferral) && a.shares_recipient(&deferral)) => {
-                Next::StepAside
-            }
+            None if is_known => Next::StepAside,
             None => self.budget.deferred(),
         };
         if next == Next::HoldLine {
@@ -148,7 +147,7 @@ impl Sender {
             return Ok(Attempt::HoldsLine { cause });
         }
         let is_general = |last: &Deferral| last.is_like(&deferral) && !last.shares_recipient(&deferral);
-        if record.aside.is_none() && self.last_aside.as_ref().is_some_and(is_general) {
+        if record.aside.is_none() && !is_known && self.last_aside.as_ref().is_some_and(is_general) {
             // Two in a row, and nobody in common: it is not about them.
             self.spool.defer(in_flight, Some(record))?;
             return Ok(Attempt::Trouble(Trouble::deferred_alike(deferral.stage, &cause)));

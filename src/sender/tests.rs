@@ -538,3 +538,28 @@ async fn the_answers_to_those_aside_do_not_hide_that_the_line_is_lost_with_the_h
     }
     assert_eq!(all(&mut told), ["good"]);
 }
+
+/// Says that these are full, whoever else it is given.
+async fn full_server(full: &'static [&'static str]) -> (u16, mpsc::UnboundedReceiver<String>) {
+    server(move |asked| match full.iter().any(|full| asked.contains(full)) {
+        true => "452 4.2.2 mailbox full",
+        false => "250 ok",
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_known_to_be_deferred_is_no_matter_of_the_server() {
+    let bench = Bench::new();
+    bench.accept("full 1", "full@example.com");
+    bench.accept("good 1", "good@example.com");
+    bench.accept("stuffed", "stuffed@example.com");
+    bench.accept("full 2", "full@example.com");
+    bench.accept("good 2", "good@example.com");
+    let (port, mut told) = full_server(&["<full@", "<stuffed@"]).await;
+    let mut sender = bench.sender(port);
+    for _ in 0..20 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["good 1", "good 2"]);
+}
