@@ -45,7 +45,7 @@ impl Sender {
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
         self.aside_due.remove(&id);
-        self.asides.remove(&id);
+        let deferral = self.asides.remove(&id);
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
         let ready = self.prepared.take().filter(|p| p.is_of(id, in_flight.record())).map_or_else(
             || Prepared::read(in_flight.file(), in_flight.name(), in_flight.record(), &self.options.outgoing),
@@ -71,6 +71,7 @@ impl Sender {
             Judgement::Session(ref end) | Judgement::Lost(ref end) => {
                 // Charged nothing; but one that is aside waits for its next turn as after any other try.
                 self.schedule_aside(id, in_flight.record().and_then(|record| record.aside));
+                self.asides.extend(deferral.map(|known| (id, known)));
                 self.spool.defer(in_flight, None)?;
                 if let EndCause::Source(error) = &end.why {
                     tracing::error!(id = %id, %error, "message-unreadable");
@@ -84,6 +85,7 @@ impl Sender {
                 })
             }
             Judgement::InDoubt(end) => {
+                self.asides.extend(deferral.map(|known| (id, known)));
                 self.unknown_end(in_flight, &audience, &end)?;
                 Ok(Attempt::Trouble(Trouble::ended(&end, connection.peer())))
             }

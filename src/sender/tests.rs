@@ -563,3 +563,31 @@ async fn a_recipient_who_is_known_to_be_deferred_is_no_matter_of_the_server() {
     }
     assert_eq!(all(&mut told), ["good 1", "good 2"]);
 }
+
+#[tokio::test]
+async fn a_lost_line_does_not_make_forget_what_deferred_a_message_aside() {
+    let bench = Bench::new();
+    bench.accept("one", "full@example.com");
+    bench.accept("good 1", "good@example.com");
+    let mut tries = 0;
+    let (port, mut told) = server(move |asked| {
+        tries += u32::from(asked.contains("<full@"));
+        match asked.contains("<full@") {
+            true if tries == 4 => "",
+            true => "452 4.2.2 mailbox full",
+            false => "250 ok",
+        }
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    for _ in 0..3 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["good 1"]);
+    assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)), "the fourth try loses the line");
+    bench.accept("two", "full@example.com");
+    bench.accept("good 2", "good@example.com");
+    // At once: the first is not due, and does not say again what is known.
+    sender.pass(None, &mut Stop::pair().1).await.unwrap();
+    assert_eq!(all(&mut told), ["good 2"]);
+}
