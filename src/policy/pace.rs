@@ -44,6 +44,11 @@ impl LineBudget {
         }
     }
 
+    /// Deferred messages hold the line for ever, whatever else is known of them.
+    pub fn is_strict(&self) -> bool {
+        self.hold_line.is_none()
+    }
+
     /// A message was delivered.
     pub fn delivered(&mut self) {
         self.spent = Duration::ZERO;

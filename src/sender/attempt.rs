@@ -141,7 +141,7 @@ impl Sender {
         let next = match record.aside {
             Some(_) => Next::StepAside,
             // For this recipient the server has said so already: nobody has to wait to hear it again.
-            None if is_known => Next::StepAside,
+            None if is_known && !self.budget.is_strict() => Next::StepAside,
             None => self.budget.deferred(),
         };
         if next == Next::HoldLine {
