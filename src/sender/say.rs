@@ -17,13 +17,22 @@ impl Sender {
 
     /// What `status` shows must not say that a message holds the line when it is not at its head any more.
     pub(super) fn say_line_moves(&mut self) {
-        let Some(SenderState::Held { smarthost, message, .. }) =
-            self.said.as_ref().map(|said| &said.smarthost)
-        else {
+        let Some(SenderState::Held { smarthost, .. }) = self.said.as_ref().map(|said| &said.smarthost) else {
             return;
         };
-        if self.spool.head().is_none_or(|head| head.to_string() != *message) {
-            self.say(SenderState::Usable { smarthost: smarthost.clone(), since: 0 });
+        let smarthost = smarthost.clone();
+        if !self.is_head_said_to_hold() {
+            self.say(SenderState::Usable { smarthost, since: 0 });
+        }
+    }
+
+    /// That the smarthost can be used does not change it: only the outcome of its next try does.
+    fn is_head_said_to_hold(&self) -> bool {
+        match self.said.as_ref().map(|said| &said.smarthost) {
+            Some(SenderState::Held { message, .. }) => {
+                self.spool.head().is_some_and(|head| head.to_string() == *message)
+            }
+            _ => false,
         }
     }
 

@@ -622,3 +622,17 @@ async fn a_line_that_is_held_for_ever_is_held_also_by_one_deferred_like_one_asid
     assert!(all(&mut told).is_empty());
     assert_eq!(bench.spool.counts().in_line, 2);
 }
+
+#[tokio::test]
+async fn a_line_that_is_still_held_is_said_to_be_held_since_it_was() {
+    let bench = Bench::new();
+    bench.accept("one", "b@example.com");
+    let (port, _told) =
+        server(|asked| if asked.starts_with("RCPT") { "451 4.3.0 not now" } else { "250 ok" }).await;
+    let mut sender = bench.sender(port);
+    bench.pass(&mut sender).await;
+    let first = sender.said.clone();
+    assert!(matches!(first.as_ref().map(|said| &said.smarthost), Some(SenderState::Held { .. })));
+    bench.pass(&mut sender).await;
+    assert_eq!(sender.said, first);
+}
