@@ -152,6 +152,7 @@ impl Sender {
         if record.aside.is_none() && !is_known && self.last_aside.as_ref().is_some_and(is_general) {
             // Two in a row, and nobody in common: it is not about them.
             self.spool.defer(in_flight, Some(record))?;
+            self.end_trial(id);
             return Ok(Attempt::Trouble(Trouble::deferred_alike(deferral.stage, &cause)));
         }
         if record.aside.is_none() {

@@ -636,3 +636,31 @@ async fn a_line_that_is_still_held_is_said_to_be_held_since_it_was() {
     bench.pass(&mut sender).await;
     assert_eq!(sender.said, first);
 }
+
+#[tokio::test]
+async fn one_on_trial_has_its_turn_also_while_the_server_defers_whatever_it_is_given() {
+    let bench = Bench::new();
+    for name in ["first", "poison", "third"] {
+        bench.accept(name, &format!("{name}@example.com"));
+    }
+    let (mut tries, mut refusals) = (0, 0);
+    let (port, mut told) = server(move |asked| match asked {
+        _ if asked.contains("<poison@") => {
+            tries += 1;
+            if tries <= 3 { "" } else { "250 ok" }
+        }
+        // What deferred it is not forgotten when it is given up.
+        _ if asked.contains("<first@") => {
+            refusals += 1;
+            if refusals <= 3 { "450 4.3.0 later" } else { "550 5.1.1 nobody" }
+        }
+        _ if asked.contains("<third@") => "450 4.3.0 later",
+        _ => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    for _ in 0..20 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["poison"]);
+}
