@@ -69,20 +69,15 @@ impl Sender {
         match judgement {
             Judgement::Settled(outcomes) => self.settle(in_flight, audience, outcomes),
             Judgement::Session(ref end) | Judgement::Lost(ref end) => {
-                // Charged nothing; but one that is aside waits for its next turn as after any other try.
-                self.schedule_aside(id, in_flight.record().and_then(|record| record.aside));
+                // Between two messages it belongs to neither.
+                let is_lost = matches!(judgement, Judgement::Lost(_)) && transcript.mail != Answer::NotSent;
                 self.asides.extend(deferral.map(|known| (id, known)));
-                self.spool.defer(in_flight, None)?;
+                self.return_uncharged(in_flight, is_lost)?;
                 if let EndCause::Source(error) = &end.why {
                     tracing::error!(id = %id, %error, "message-unreadable");
                 }
                 let trouble = Trouble::ended(end, connection.peer());
-                // Between two messages it belongs to neither.
-                let in_transaction = transcript.mail != Answer::NotSent;
-                Ok(match judgement {
-                    Judgement::Lost(_) if in_transaction => Attempt::Lost(trouble),
-                    _ => Attempt::Trouble(trouble),
-                })
+                Ok(if is_lost { Attempt::Lost(trouble) } else { Attempt::Trouble(trouble) })
             }
             Judgement::InDoubt(end) => {
                 self.asides.extend(deferral.map(|known| (id, known)));
@@ -164,6 +159,17 @@ impl Sender {
         self.schedule_aside(id, record.aside);
         self.spool.defer(in_flight, Some(record))?;
         Ok(Attempt::Settled { taken })
+    }
+
+    /// Charged nothing; but one that is aside waits for its next turn as after any other try. If the line is lost with
+    /// it, the gaps grow: each time everybody else waits an interval for it.
+    fn return_uncharged(&mut self, in_flight: InFlight, is_lost: bool) -> Result<(), SpoolError> {
+        let mut record = in_flight.record().filter(|record| record.aside.is_some()).cloned();
+        if let Some(record) = record.as_mut().filter(|_| is_lost) {
+            record.aside = record.aside.map(|tries| tries.saturating_add(1));
+        }
+        self.schedule_aside(in_flight.name().id, record.as_ref().and_then(|record| record.aside));
+        self.spool.defer(in_flight, record.filter(|_| is_lost))
     }
 
     /// The dot is out and nobody knows: it counts, for a message must not be sent again and again for ever.

@@ -664,3 +664,31 @@ async fn one_on_trial_has_its_turn_also_while_the_server_defers_whatever_it_is_g
     }
     assert_eq!(all(&mut told), ["poison"]);
 }
+
+#[tokio::test]
+async fn one_aside_that_loses_the_line_is_tried_less_and_less_often() {
+    let bench = Bench::new();
+    bench.accept("poison", "poison@example.com");
+    bench.accept("good", "good@example.com");
+    let tries = Arc::new(AtomicU64::new(0));
+    let count = tries.clone();
+    let (port, _told) = server(move |asked| match asked.contains("<poison@") {
+        true => {
+            count.fetch_add(1, Ordering::SeqCst);
+            ""
+        }
+        false => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    while bench.spool.counts().in_line > 0 {
+        bench.pass(&mut sender).await;
+    }
+    tries.store(0, Ordering::SeqCst);
+    for _ in 0..32 {
+        bench.pass(&mut sender).await;
+    }
+    // As after deferrals: 30 s, 60 s, 120 s, ... in 32 intervals.
+    let tries = tries.load(Ordering::SeqCst);
+    assert!((4..=7).contains(&tries), "{tries} tries");
+}
