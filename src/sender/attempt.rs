@@ -143,7 +143,9 @@ impl Sender {
             self.spool.defer(in_flight, Some(record))?;
             return Ok(Attempt::HoldsLine { cause });
         }
-        let is_general = |last: &Deferral| last.is_like(&deferral) && !last.shares_recipient(&deferral);
+        let is_general = |last: &Deferral| {
+            last.is_like(&deferral) && !last.shares_recipient(&deferral) && !deferral.is_about_mailbox()
+        };
         if record.aside.is_none() && !is_known && self.last_aside.as_ref().is_some_and(is_general) {
             // Two in a row, and nobody in common: it is not about them.
             self.spool.defer(in_flight, Some(record))?;

@@ -83,6 +83,12 @@ impl Sender {
         Ok(())
     }
 
+    /// Whether a pass that ended without the smarthost should be followed by another at once, where nobody comes back in
+    /// half a minute: only so is it found out whether one message breaks the line.
+    pub fn wants_another_try(&self) -> bool {
+        self.lost.is_some() || self.on_trial.is_some()
+    }
+
     /// The message on trial, which is not tried before the next one was; if there still is one.
     fn trial(&self) -> Option<QueueId> {
         self.on_trial.filter(|_| self.spool.head().is_some())

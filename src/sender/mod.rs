@@ -372,6 +372,12 @@ impl Deferral {
         (self.stage, self.code, self.enhanced) == (other.stage, other.code, other.enhanced)
     }
 
+    /// X.1.x and X.2.x are about an address or a mailbox (RFC 3463 sections 3.2 and 3.3): two full mailboxes are two full
+    /// mailboxes.
+    fn is_about_mailbox(&self) -> bool {
+        self.stage == Stage::Rcpt && self.enhanced.is_some_and(|code| matches!(code.subject, 1 | 2))
+    }
+
     fn shares_recipient(&self, other: &Deferral) -> bool {
         self.recipients.iter().any(|mailbox| other.recipients.contains(mailbox))
     }

@@ -692,3 +692,22 @@ async fn one_aside_that_loses_the_line_is_tried_less_and_less_often() {
     let tries = tries.load(Ordering::SeqCst);
     assert!((4..=7).contains(&tries), "{tries} tries");
 }
+
+#[tokio::test]
+async fn two_full_mailboxes_are_no_matter_of_the_server() {
+    let bench = Bench::new();
+    bench.accept("one", "one@example.com");
+    bench.accept("two", "two@example.com");
+    bench.accept("good", "good@example.com");
+    let (port, mut told) = server(|asked| match asked.starts_with("RCPT") && !asked.contains("good@") {
+        true => "452 4.2.2 mailbox full",
+        false => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    for _ in 0..5 {
+        bench.pass(&mut sender).await;
+    }
+    assert_eq!(all(&mut told), ["good"]);
+    assert_eq!(bench.spool.counts().aside, 2);
+}

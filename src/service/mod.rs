@@ -203,6 +203,9 @@ fn recover(spool: &Spool) -> Result<(), SpoolError> {
     Ok(())
 }
 
+/// Three times with the same message, once with the next, and some to spare.
+const TRIES_AFTER_A_LOST_LINE: usize = 6;
+
 /// What a one-shot pass came to.
 #[derive(Debug)]
 pub struct Flushed {
@@ -228,7 +231,13 @@ pub fn flush(config: &Config) -> Result<Flushed, FlushError> {
         stop_on_signals(stop_sender).map_err(FlushError::System)?;
         loop {
             take_what_is_there(&mut pickup, &*clock, &mut stop).await.map_err(FlushError::Spool)?;
-            let end = sender.pass(None, &mut stop).await.map_err(FlushError::Spool)?;
+            let mut end = sender.pass(None, &mut stop).await.map_err(FlushError::Spool)?;
+            for _ in 0..TRIES_AFTER_A_LOST_LINE {
+                if !matches!(end, PassEnd::Unusable(_)) || !sender.wants_another_try() {
+                    break;
+                }
+                end = sender.pass(None, &mut stop).await.map_err(FlushError::Spool)?;
+            }
             // What was dropped while the pass ran is part of it.
             pickup.hint(Hint::Rescan);
             let came = pickup.step().map_err(FlushError::Spool)?;

@@ -84,3 +84,17 @@ fn flush_says_where_a_spool_is_missing_even_to_cron() {
     assert_eq!(ran.code, 78, "{ran:?}");
     assert!(ran.stderr.contains("hint: pillarbox init --spool "), "{ran:?}");
 }
+
+#[test]
+fn flush_lets_the_others_pass_a_message_with_which_the_line_is_lost() {
+    let server = Server::scripted(|asked| match asked.line.starts_with("RCPT TO:<poison@") {
+        true => Answer::Cut,
+        false => Answer::Usual,
+    });
+    let stage = Stage::new(&plain(server.port()), "");
+    stage.drop_in("1.eml", letter(1, &["poison@example.com"]));
+    stage.drop_letters([2, 3]);
+    is_silent(&stage.pillarbox(&["flush"]), 0);
+    assert_eq!(server.subjects(), alarms([2, 3]));
+    assert_eq!(stage.list()[0]["state"], "aside");
+}
