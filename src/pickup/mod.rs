@@ -7,7 +7,9 @@
 //! [`Pickup::step`] does one round of this without waiting; [`Driver`] calls it when there is a hint or a look is due.
 
 mod driver;
+mod left;
 mod pattern;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -18,13 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fs::{Clock, Dir, File, FileTime, Kind, Stat};
-use crate::mail::{Monotonic, UnixTime};
-use crate::message::NoEnvelope;
-use crate::outgoing::{self, Outgoing, Unsendable};
-use crate::report::Report;
-use crate::spool::{Accepted, Candidate, Failed, Name, NotAccepted, Spool, SpoolError};
+use crate::mail::Monotonic;
+use crate::outgoing;
+use crate::spool::{Accepted, Candidate, Name, NotAccepted, Spool, SpoolError};
 
 pub use driver::{Driver, OnAccepted};
+pub use left::hint_for;
 pub use pattern::{Pattern, is_unfinished};
 pub use watch::{Hint, Watch};
 
@@ -183,7 +184,8 @@ impl Pickup {
         let ready = self.ready(now, &mut step);
         if !ready.is_empty() {
             let wall = self.clock.wall();
-            let examine = |name: &Name, file: &dyn File| examine(name, file, &self.options.outgoing, wall);
+            let examine =
+                |name: &Name, file: &dyn File| left::examine(name, file, &self.options.outgoing, wall);
             let results = self.spool.accept(&ready, wall, &examine)?;
             for (candidate, result) in ready.iter().zip(results) {
                 match result {
@@ -217,21 +219,6 @@ impl Pickup {
             }
         }
         first
-    }
-
-    /// Leaves the reason where the producer looks. It is a courtesy: the report lies in `failed/`.
-    fn tell_producer(&self, dropped: &OsStr, name: &Name, reason: &str) {
-        let mut file_name = dropped.to_owned();
-        file_name.push(".rejected.txt");
-        let text = format!("pillarbox cannot send this message: {reason}\nIt lies in failed/ as {name}\n");
-        let fs = self.spool.fs();
-        let written = match fs.unlink(Dir::Pickup, &file_name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-            _ => fs.create(Dir::Pickup, &file_name).and_then(|mut file| file.append(text.as_bytes())),
-        };
-        if let Err(error) = written {
-            tracing::warn!(file = %file_name.display(), %error, "producer-not-told");
-        }
     }
 
     /// The files that are complete, in order; at most a group. Those that are not do not count: a hundred thousand of them
@@ -299,66 +286,6 @@ impl Pickup {
         Some(Candidate { name: name.to_owned(), settled, holds: false })
     }
 
-    /// Reads the directory. True if it is another directory than before.
-    fn scan(&mut self, now: Monotonic) -> bool {
-        let read = self.spool.fs().refresh(Dir::Pickup).and_then(|replaced| Ok((replaced, self.found()?)));
-        let (replaced, found) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                // Said once: it may be away for a weekend.
-                if !std::mem::replace(&mut self.is_away, true) {
-                    let hint = "is pickup/ there, and may it be read? It is looked for at every rescan";
-                    tracing::warn!(%error, hint, "pickup-unreadable");
-                }
-                return false;
-            }
-        };
-        if std::mem::take(&mut self.is_away) {
-            tracing::info!("pickup-readable");
-        }
-        // A hundred thousand files take a while: each was seen before this moment, and not at the begin.
-        let now = self.clock.monotonic().max(now);
-        let settled_at = now + self.options.settle;
-        for (stat, name) in found {
-            if let Some(file) = self.heard_of(&name) {
-                file.is_from_scan = true;
-                file.look = Some(Look { stat: identity(&stat), since: now });
-                file.not_before = settled_at;
-                file.holds_until = settled_at;
-            }
-        }
-        replaced
-    }
-
-    /// Names in the directory that were not heard of yet, in the order of their ctime.
-    ///
-    /// A directory that is read while files come in may show a later one and not an earlier one. So it is read twice: what
-    /// is older than the newest of the first reading is complete in the second. What is newer is left to its event, or to
-    /// the next scan.
-    fn found(&self) -> std::io::Result<Vec<(Stat, OsString)>> {
-        let first = self.list_new()?;
-        let Some(newest) = first.iter().map(|(stat, _)| stat.changed).max() else { return Ok(Vec::new()) };
-        let mut found = self.list_new()?;
-        found.retain(|(stat, _)| stat.changed <= newest);
-        let order = |(a, name_a): &(Stat, OsString), (b, name_b): &(Stat, OsString)| {
-            a.changed.cmp(&b.changed).then_with(|| pattern::natural_order(name_a, name_b))
-        };
-        found.sort_by(order);
-        Ok(found)
-    }
-
-    fn list_new(&self) -> std::io::Result<Vec<(Stat, OsString)>> {
-        let mut names = Vec::new();
-        self.spool.fs().list(Dir::Pickup, &mut |name, _| {
-            if !is_unfinished(name) && !self.files.contains_key(name) {
-                names.push(name.to_owned());
-            }
-        })?;
-        // What is gone since was on its way to another name.
-        let with_stat = |name: OsString| Some((self.spool.fs().stat(Dir::Pickup, &name).ok()?, name));
-        Ok(names.into_iter().filter_map(with_stat).collect())
-    }
-
     fn heard_of(&mut self, name: &OsStr) -> Option<&mut Known> {
         if is_unfinished(name) {
             return None;
@@ -390,68 +317,6 @@ impl Pickup {
             drop(self.known.remove(&file.number));
         }
     }
-
-    /// No pattern means it: it stays, and is spoken of once.
-    fn ignore(&mut self, name: &OsStr, now: Monotonic) {
-        let Some(file) = self.files.get_mut(name) else { return };
-        let speak_at = file.since + IGNORED_AFTER;
-        file.left = true;
-        file.not_before = if now < speak_at { speak_at } else { now + self.options.rescan };
-        if now >= speak_at && file.reported.is_none() {
-            let patterns: Vec<String> = self.options.patterns.iter().map(Pattern::to_string).collect();
-            file.reported = Some("ignored".into());
-            tracing::warn!(
-                file = %name.display(),
-                patterns = patterns.join(" "),
-                hint = "rename the file, or add a pattern to match in [pickup]",
-                "drop-ignored"
-            );
-        }
-    }
-
-    /// It stays where it is; why is said once for each reason.
-    fn left_behind(&mut self, name: &OsStr, why: &NotAccepted, now: Monotonic) {
-        let Some(file) = self.files.get_mut(name) else { return };
-        file.not_before = now + self.options.settle;
-        match why {
-            // Looked at again from the start, without a word: this is what a producer at work looks like.
-            NotAccepted::Changed => return self.forget_and_rescan(name, now),
-            NotAccepted::NotSettled => return,
-            NotAccepted::BeingWritten if file.writer == RenamedWriter::Unseen => {
-                file.writer = RenamedWriter::WaitedFor;
-                file.holds_until = file.not_before;
-                return;
-            }
-            NotAccepted::BeingWritten => {
-                file.writer = RenamedWriter::Stays;
-                return file.left = true;
-            }
-            // As if it had not been asked for.
-            NotAccepted::Behind => {
-                file.renamed_in = file.writer == RenamedWriter::Unseen;
-                file.not_before = now;
-                return;
-            }
-            NotAccepted::Unsynced(_, stat) => file.unsynced = Some(bytes(stat)),
-            NotAccepted::Empty | NotAccepted::Linked(_) | NotAccepted::NotAFile(_) | NotAccepted::Io(_) => {}
-        }
-        file.left = true;
-        let waited = now - file.since;
-        if waited >= IGNORED_AFTER || !matches!(why, NotAccepted::Empty | NotAccepted::Linked(_)) {
-            file.not_before = now + self.options.rescan;
-            let reason = why.to_string();
-            if file.reported.as_ref() != Some(&reason) {
-                let stat = self.spool.fs().stat(Dir::Pickup, name).ok();
-                tracing::warn!(file = %name.display(), %reason, hint = hint_for(why, stat, name), "drop-left");
-                file.reported = Some(reason);
-            }
-        }
-    }
-
-    fn forget_and_rescan(&mut self, name: &OsStr, now: Monotonic) {
-        self.forget(name);
-        self.scan_due = self.scan_due.min(Some(now + self.options.settle));
-    }
 }
 
 impl Known {
@@ -467,51 +332,10 @@ impl Known {
     }
 }
 
-/// What can be said of a message before its turn comes: `Some` if it can never be sent.
-fn examine(
-    name: &Name,
-    file: &dyn File,
-    options: &outgoing::Options,
-    now: UnixTime,
-) -> Option<(Failed, String)> {
-    let reason = match Outgoing::read(file, name, options) {
-        Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }) => refusal.to_string(),
-        Err(Unsendable::Refused(refusal)) => refusal.to_string(),
-        // What cannot be read now, or lacks a setting, may be sent later.
-        Ok(_) | Err(Unsendable::Io(_)) => return None,
-    };
-    let report = Report {
-        label: name.label(),
-        file: &name.to_string(),
-        accepted: name.accepted,
-        given_up: now,
-        recipients: &[],
-        problems: std::slice::from_ref(&reason),
-    };
-    Some((Failed::new(now, report.text()), reason))
-}
-
 fn identity(stat: &Stat) -> (crate::fs::FileId, u64, FileTime, FileTime) {
     (stat.id, stat.size, stat.modified, stat.changed)
 }
 
 fn bytes(stat: &Stat) -> Bytes {
     (stat.id, stat.size, stat.modified)
-}
-
-/// What to do about a file that was left.
-pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
-    match (why, stat) {
-        (NotAccepted::Io(e), Some(stat)) if e.kind() == std::io::ErrorKind::PermissionDenied => format!(
-            "it has mode {:04o} and owner {}: chmod a+r pickup/{}",
-            stat.mode,
-            stat.owner,
-            name.display()
-        ),
-        (NotAccepted::Unsynced(..), _) => "see to the disk, then drop it again as a new file".into(),
-        (NotAccepted::Empty, _) => "remove it, or let its producer write to it".into(),
-        (NotAccepted::Linked(_), _) => "remove its other names".into(),
-        (NotAccepted::NotAFile(_), _) => "only regular files are taken: remove it".into(),
-        _ => "it is tried again".into(),
-    }
 }

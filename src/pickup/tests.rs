@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::fs::faulty::Faulty;
+use crate::mail::UnixTime;
 use crate::spool::Lease;
 
 #[derive(Debug)]

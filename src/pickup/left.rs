@@ -1,0 +1,131 @@
+//! What is not taken: why, said once, and what to do about it.
+
+use std::ffi::OsStr;
+
+use super::{IGNORED_AFTER, Pattern, Pickup, RenamedWriter, bytes};
+use crate::fs::{Dir, File, Stat};
+use crate::mail::{Monotonic, UnixTime};
+use crate::message::NoEnvelope;
+use crate::outgoing::{self, Outgoing, Unsendable};
+use crate::report::Report;
+use crate::spool::{Failed, Name, NotAccepted};
+
+impl Pickup {
+    /// Leaves the reason where the producer looks. It is a courtesy: the report lies in `failed/`.
+    pub(super) fn tell_producer(&self, dropped: &OsStr, name: &Name, reason: &str) {
+        let mut file_name = dropped.to_owned();
+        file_name.push(".rejected.txt");
+        let text = format!("pillarbox cannot send this message: {reason}\nIt lies in failed/ as {name}\n");
+        let fs = self.spool.fs();
+        let written = match fs.unlink(Dir::Pickup, &file_name) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => fs.create(Dir::Pickup, &file_name).and_then(|mut file| file.append(text.as_bytes())),
+        };
+        if let Err(error) = written {
+            tracing::warn!(file = %file_name.display(), %error, "producer-not-told");
+        }
+    }
+
+    /// No pattern means it: it stays, and is spoken of once.
+    pub(super) fn ignore(&mut self, name: &OsStr, now: Monotonic) {
+        let Some(file) = self.files.get_mut(name) else { return };
+        let speak_at = file.since + IGNORED_AFTER;
+        file.left = true;
+        file.not_before = if now < speak_at { speak_at } else { now + self.options.rescan };
+        if now >= speak_at && file.reported.is_none() {
+            let patterns: Vec<String> = self.options.patterns.iter().map(Pattern::to_string).collect();
+            file.reported = Some("ignored".into());
+            tracing::warn!(
+                file = %name.display(),
+                patterns = patterns.join(" "),
+                hint = "rename the file, or add a pattern to match in [pickup]",
+                "drop-ignored"
+            );
+        }
+    }
+
+    /// It stays where it is; why is said once for each reason.
+    pub(super) fn left_behind(&mut self, name: &OsStr, why: &NotAccepted, now: Monotonic) {
+        let Some(file) = self.files.get_mut(name) else { return };
+        file.not_before = now + self.options.settle;
+        match why {
+            // Looked at again from the start, without a word: this is what a producer at work looks like.
+            NotAccepted::Changed => return self.forget_and_rescan(name, now),
+            NotAccepted::NotSettled => return,
+            NotAccepted::BeingWritten if file.writer == RenamedWriter::Unseen => {
+                file.writer = RenamedWriter::WaitedFor;
+                file.holds_until = file.not_before;
+                return;
+            }
+            NotAccepted::BeingWritten => {
+                file.writer = RenamedWriter::Stays;
+                return file.left = true;
+            }
+            // As if it had not been asked for.
+            NotAccepted::Behind => {
+                file.renamed_in = file.writer == RenamedWriter::Unseen;
+                file.not_before = now;
+                return;
+            }
+            NotAccepted::Unsynced(_, stat) => file.unsynced = Some(bytes(stat)),
+            NotAccepted::Empty | NotAccepted::Linked(_) | NotAccepted::NotAFile(_) | NotAccepted::Io(_) => {}
+        }
+        file.left = true;
+        let waited = now - file.since;
+        if waited >= IGNORED_AFTER || !matches!(why, NotAccepted::Empty | NotAccepted::Linked(_)) {
+            file.not_before = now + self.options.rescan;
+            let reason = why.to_string();
+            if file.reported.as_ref() != Some(&reason) {
+                let stat = self.spool.fs().stat(Dir::Pickup, name).ok();
+                tracing::warn!(file = %name.display(), %reason, hint = hint_for(why, stat, name), "drop-left");
+                file.reported = Some(reason);
+            }
+        }
+    }
+
+    fn forget_and_rescan(&mut self, name: &OsStr, now: Monotonic) {
+        self.forget(name);
+        self.scan_due = self.scan_due.min(Some(now + self.options.settle));
+    }
+}
+
+/// What can be said of a message before its turn comes: `Some` if it can never be sent.
+pub(super) fn examine(
+    name: &Name,
+    file: &dyn File,
+    options: &outgoing::Options,
+    now: UnixTime,
+) -> Option<(Failed, String)> {
+    let reason = match Outgoing::read(file, name, options) {
+        Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }) => refusal.to_string(),
+        Err(Unsendable::Refused(refusal)) => refusal.to_string(),
+        // What cannot be read now, or lacks a setting, may be sent later.
+        Ok(_) | Err(Unsendable::Io(_)) => return None,
+    };
+    let report = Report {
+        label: name.label(),
+        file: &name.to_string(),
+        accepted: name.accepted,
+        given_up: now,
+        recipients: &[],
+        problems: std::slice::from_ref(&reason),
+    };
+    Some((Failed::new(now, report.text()), reason))
+}
+
+/// What to do about a file that was left.
+pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
+    match (why, stat) {
+        (NotAccepted::Io(e), Some(stat)) if e.kind() == std::io::ErrorKind::PermissionDenied => format!(
+            "it has mode {:04o} and owner {}: chmod a+r pickup/{}",
+            stat.mode,
+            stat.owner,
+            name.display()
+        ),
+        (NotAccepted::Unsynced(..), _) => "see to the disk, then drop it again as a new file".into(),
+        (NotAccepted::Empty, _) => "remove it, or let its producer write to it".into(),
+        (NotAccepted::Linked(_), _) => "remove its other names".into(),
+        (NotAccepted::NotAFile(_), _) => "only regular files are taken: remove it".into(),
+        _ => "it is tried again".into(),
+    }
+}
