@@ -188,7 +188,7 @@ impl Sender {
         tracing::warn!(id = %id, cause = %end, times = record.unknown_ends, "outcome-unknown");
         if let Some(tries) = record.aside {
             record.aside = Some(tries.saturating_add(1));
-        } else if record.unknown_ends >= UNKNOWN_ENDS_MAX {
+        } else if record.unknown_ends >= UNKNOWN_ENDS_MAX && !self.budget.is_strict() {
             tracing::warn!(id = %id, cause = %end, "message-stepped-aside");
             record.aside = Some(0);
         }

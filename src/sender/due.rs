@@ -75,7 +75,7 @@ impl Sender {
         }
         let times = self.lost.filter(|(last, _)| *last == id).map_or(1, |(_, times)| times + 1);
         self.lost = Some((id, times));
-        if times >= LOST_MAX && self.spool.counts().in_line > 1 {
+        if times >= LOST_MAX && !self.budget.is_strict() && self.spool.counts().in_line > 1 {
             self.lost = None;
             self.on_trial = Some(id);
             self.set_aside(id, Some(0))?;
