@@ -243,24 +243,28 @@ fn n6_a_second_flush_leaves_the_messages_to_the_first() {
 
 #[test]
 fn sigterm_in_a_transaction_lets_it_finish_and_exits_0() {
-    let gate = Arc::new(Gate::default());
-    let pass = Arc::clone(&gate);
+    let (greeting, dot) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let (pass_greeting, pass_dot) = (Arc::clone(&greeting), Arc::clone(&dot));
     let server = Server::scripted(move |asked| {
-        if asked.line == "." {
-            pass.pass();
+        match asked.line {
+            line if line.starts_with("EHLO") => pass_greeting.pass(),
+            "." => pass_dot.pass(),
+            _ => {}
         }
         Answer::Usual
     });
     let stage = Stage::new(&plain(server.port()), "");
     let mut service = stage.run();
     stage.drop_letters([1, 2]);
-    server.wait_heard(".", 1);
+    // Both are in line before the first transaction begins, so the second rides behind the first's dot.
     service.wait_log_times("INFO accepted", 2);
+    greeting.open();
+    server.wait_heard(".", 1);
     service.signal(rustix::process::Signal::TERM);
     service.wait_log("INFO stopping signal=\"SIGTERM\"");
     // As long as a service that does not wait would need to be gone.
     pass_time(Duration::from_millis(300));
-    gate.open();
+    dot.open();
     assert_eq!(service.ended(), 0);
     assert_eq!(server.subjects(), alarms([1]));
     // The first is done with, the second waits for the next start.
