@@ -162,6 +162,15 @@ fn n1_to_n5_hold_when_recovery_and_what_follows_crash_as_well() {
 }
 
 #[test]
+fn what_an_operator_was_told_holds_across_crashes() {
+    hold("held and removed, two crashes", plan(scenario::held, 2));
+    hold("handed in, two crashes", plan(scenario::handed_in, 2));
+    hold("kept, two crashes", plan(scenario::kept, 2));
+    hold("brought back, one crash", plan(scenario::given_up_and_back, 1));
+    hold("brought back once, two crashes", plan(scenario::back, 2));
+}
+
+#[test]
 fn without_any_one_of_its_syncs_the_spool_breaks_a_promise() {
     for site in SYNC_SITES {
         let broken = scenario::ALL.iter().find_map(|scenario| {

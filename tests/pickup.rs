@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::Disk;
-use pillarbox::fs::{Clock, Dir, File, Fs, Stat, SyncSite};
+use pillarbox::fs::{Clock, Dir, File, Fs, Room, Stat, SyncSite};
 use pillarbox::mail::{Monotonic, UnixTime};
 use pillarbox::outgoing;
 use pillarbox::pickup::{Hint, Options, Pattern, Pickup, Step};
@@ -256,6 +256,12 @@ impl Fs for Racing {
     }
     fn rename(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
         self.disk.rename(from, old, to, new)
+    }
+    fn link(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
+        self.disk.link(from, old, to, new)
+    }
+    fn room(&self) -> io::Result<Room> {
+        self.disk.room()
     }
     fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()> {
         self.disk.replace(dir, old, new)

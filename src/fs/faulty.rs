@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::{Dir, File, Fs, RealFs, Stat, SyncSite, Writer, make_spool};
+use super::{Dir, File, Fs, RealFs, Room, Stat, SyncSite, Writer, make_spool};
 
 /// Hears of a call before it is made: what (`open`, `rename`, `sync`, ...), in which directory.
 type Hook = Arc<Mutex<Option<Box<dyn Fn(&str, Dir) -> Option<io::Error> + Send>>>>;
@@ -74,6 +74,10 @@ impl Fs for Faulty {
         ask(&self.hook, "rename", from)?;
         self.disk.rename(from, old, to, new)
     }
+    fn link(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
+        ask(&self.hook, "link", from)?;
+        self.disk.link(from, old, to, new)
+    }
     fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()> {
         ask(&self.hook, "replace", dir)?;
         self.disk.replace(dir, old, new)
@@ -85,6 +89,10 @@ impl Fs for Faulty {
     fn sync_dir(&self, dir: Dir, site: SyncSite) -> io::Result<()> {
         ask(&self.hook, "sync_dir", dir)?;
         self.disk.sync_dir(dir, site)
+    }
+    fn room(&self) -> io::Result<Room> {
+        ask(&self.hook, "room", Dir::Meta)?;
+        self.disk.room()
     }
     fn refresh(&self, dir: Dir) -> io::Result<bool> {
         ask(&self.hook, "refresh", dir)?;
@@ -101,7 +109,16 @@ impl File for FaultyFile {
         self.file.read_at(buffer, offset)
     }
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        ask(&self.hook, "append", self.dir)?;
         self.file.append(bytes)
+    }
+    fn reserve(&mut self, bytes: u64) -> io::Result<bool> {
+        ask(&self.hook, "reserve", self.dir)?;
+        self.file.reserve(bytes)
+    }
+    fn trim(&mut self) -> io::Result<()> {
+        ask(&self.hook, "trim", self.dir)?;
+        self.file.trim()
     }
     fn sync(&self, site: SyncSite) -> io::Result<()> {
         ask(&self.hook, "sync", self.dir)?;

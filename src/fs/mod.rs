@@ -108,6 +108,15 @@ pub struct Stat {
     pub owner: u32,
 }
 
+/// What is left on a filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Octets.
+    pub bytes: u64,
+    /// Inodes; `None` where the filesystem makes them as it needs them.
+    pub inodes: Option<u64>,
+}
+
 /// Whether somebody may still be writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
@@ -137,12 +146,16 @@ pub trait Fs: Send + Sync {
     fn create(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>>;
     /// Moves a file; a name that is taken at the destination is an error (`AlreadyExists`).
     fn rename(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()>;
+    /// Gives a file a second name; one that is taken is an error (`AlreadyExists`).
+    fn link(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()>;
     /// Gives the file `old` the name `new` in the same directory, in place of what had it.
     fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()>;
     /// Takes a name away.
     fn unlink(&self, dir: Dir, name: &OsStr) -> io::Result<()>;
     /// Makes every change of names in `dir` so far durable.
     fn sync_dir(&self, dir: Dir, site: SyncSite) -> io::Result<()>;
+    /// What is left on the spool's filesystem for ordinary users.
+    fn room(&self) -> io::Result<Room>;
     /// Looks again where `dir` is: it may have been removed and made anew. True if it is another one now.
     fn refresh(&self, dir: Dir) -> io::Result<bool>;
 }
@@ -155,6 +168,11 @@ pub trait File: Send {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Appends.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Sets room aside on the disk for so many octets that are yet to be appended, so that they cannot fail for want of it.
+    /// True if the filesystem can.
+    fn reserve(&mut self, bytes: u64) -> io::Result<bool>;
+    /// Gives back what was set aside and not used.
+    fn trim(&mut self) -> io::Result<()>;
     /// Makes its bytes durable.
     fn sync(&self, site: SyncSite) -> io::Result<()>;
     /// Asks whether somebody may still be writing, and keeps writers out until the file is closed.

@@ -11,9 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 
-use super::{Dir, File, FileId, Fs, Kind, Stat, SyncSite, Writer};
+use super::{Dir, File, FileId, Fs, Kind, Room, Stat, SyncSite, Writer};
 
 /// A spool on a real disk.
 #[derive(Debug)]
@@ -123,6 +123,12 @@ impl Fs for RealFs {
         })
     }
 
+    fn link(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
+        self.with_two(from, to, |from_fd, to_fd| {
+            rustix::fs::linkat(from_fd, old, to_fd, new, AtFlags::empty())
+        })
+    }
+
     fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()> {
         self.with(dir, |fd| rustix::fs::renameat(fd, old, fd, new))
     }
@@ -133,6 +139,12 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, dir: Dir, _site: SyncSite) -> io::Result<()> {
         self.with(dir, |fd| rustix::fs::fsync(fd))
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        let found = self.with(Dir::Meta, |fd| rustix::fs::fstatvfs(fd))?;
+        let inodes = (found.f_files > 0).then_some(found.f_favail);
+        Ok(Room { bytes: found.f_bavail.saturating_mul(found.f_frsize), inodes })
     }
 
     fn refresh(&self, dir: Dir) -> io::Result<bool> {
@@ -166,6 +178,22 @@ impl File for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<bool> {
+        let size = self.stat()?.size;
+        // Behind the end of the file, whose size stays: what is appended fills it.
+        let call = || rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, size, bytes);
+        match rustix::io::retry_on_intr(call) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        let size = self.stat()?.size;
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&self.0, size))?)
     }
 
     fn sync(&self, _site: SyncSite) -> io::Result<()> {

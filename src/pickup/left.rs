@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 
-use super::{IGNORED_AFTER, Pattern, Pickup, RenamedWriter, bytes};
+use super::{IGNORED_AFTER, NO_ROOM_AGAIN, Pattern, Pickup, RenamedWriter, bytes};
 use crate::fs::{Dir, File, Stat};
 use crate::mail::{Monotonic, UnixTime};
 use crate::message::NoEnvelope;
 use crate::outgoing::{self, Outgoing, Unsendable};
 use crate::report::Report;
-use crate::spool::{Failed, Name, NotAccepted};
+use crate::spool::{Failed, Name, NoRoom, NotAccepted};
 
 impl Pickup {
     /// Leaves the reason where the producer looks. It is a courtesy: the report lies in `failed/`.
@@ -62,6 +62,11 @@ impl Pickup {
                 return file.left = true;
             }
             // As if it had not been asked for.
+            NotAccepted::NoRoom(_) => {
+                file.renamed_in = file.writer == RenamedWriter::Unseen;
+                file.not_before = now;
+                return file.left = true;
+            }
             NotAccepted::Behind => {
                 file.renamed_in = file.writer == RenamedWriter::Unseen;
                 file.not_before = now;
@@ -80,6 +85,27 @@ impl Pickup {
                 tracing::warn!(file = %name.display(), %reason, hint = hint_for(why, stat, name), "drop-left");
                 file.reported = Some(reason);
             }
+        }
+    }
+
+    /// What is dropped waits where it is while there is no room for it: said once, and once that there is room again.
+    pub(super) fn say_room(&mut self, no_room: Option<NoRoom>, now: Monotonic) {
+        match (no_room, self.no_room_until) {
+            (Some(reason), before) => {
+                if before.is_none() {
+                    tracing::error!(
+                        %reason,
+                        hint = "what is dropped waits in pickup/ and is taken as soon as there is room",
+                        "no-room"
+                    );
+                }
+                self.no_room_until = Some(now + NO_ROOM_AGAIN);
+            }
+            (None, Some(_)) => {
+                self.no_room_until = None;
+                tracing::info!("room-again");
+            }
+            (None, None) => {}
         }
     }
 

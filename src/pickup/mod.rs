@@ -35,6 +35,8 @@ const SLOW_SETTLE: Duration = Duration::from_secs(10);
 const IGNORED_AFTER: Duration = Duration::from_secs(10);
 /// Files accepted with one pair of directory syncs; each holds a descriptor and a lease until then.
 const GROUP_MAX: usize = 64;
+/// How soon a spool that had no room is asked again.
+const NO_ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// How the pickup works.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct Pickup {
     scan_due: Option<Monotonic>,
     /// The directory could not be read the last time.
     is_away: bool,
+    /// The spool takes nothing more: it is not asked before this.
+    no_room_until: Option<Monotonic>,
 }
 
 /// A file that was heard of and is not accepted yet.
@@ -137,6 +141,7 @@ impl Pickup {
             next_number: 0,
             scan_due: Some(Monotonic::default()),
             is_away: false,
+            no_room_until: None,
         }
     }
 
@@ -162,7 +167,10 @@ impl Pickup {
                     file.renamed_in |= file.writer == RenamedWriter::WaitedFor;
                 }
             }
-            Hint::Rescan => self.scan_due = Some(Monotonic::default()),
+            Hint::Rescan => {
+                self.scan_due = Some(Monotonic::default());
+                self.no_room_until = self.no_room_until.map(|_| Monotonic::default());
+            }
             Hint::Stop => {}
         }
     }
@@ -181,8 +189,12 @@ impl Pickup {
             step.replaced = self.scan(now);
             self.scan_due = Some(now + self.options.rescan);
         }
-        let ready = self.ready(now, &mut step);
+        let ready = match self.no_room_until.filter(|until| *until > now) {
+            Some(_) => Vec::new(),
+            None => self.ready(now, &mut step),
+        };
         if !ready.is_empty() {
+            let mut no_room = None;
             let wall = self.clock.wall();
             let examine =
                 |name: &Name, file: &dyn File| left::examine(name, file, &self.options.outgoing, wall);
@@ -196,13 +208,20 @@ impl Pickup {
                         }
                         step.accepted.push(accepted);
                     }
-                    Err(why) => self.left_behind(&candidate.name, &why, now),
+                    Err(why) => {
+                        if let NotAccepted::NoRoom(why) = &why {
+                            no_room = Some(why.clone());
+                        }
+                        self.left_behind(&candidate.name, &why, now);
+                    }
                 }
             }
+            self.say_room(no_room, now);
         }
         // While more is ready nobody asks for the next look, and there may be a hundred thousand.
         if !step.more {
-            step.next_look = self.next_look(now).into_iter().chain(self.scan_due).min();
+            let next_look = self.next_look(now).max(self.no_room_until);
+            step.next_look = next_look.into_iter().chain(self.scan_due).min();
             step.settling =
                 self.files.values().filter(|file| file.is_settling(now, self.options.settle)).count();
         }

@@ -55,6 +55,11 @@ impl Sender {
             Ok(prepared) => prepared,
             Err(why) => return self.not_ready(in_flight, why),
         };
+        if let Err(error) = self.spool.set_room_aside(audience.record_size_max()) {
+            // What the server would say could not be written down.
+            self.spool.defer(in_flight, None)?;
+            return Err(error);
+        }
         self.prepared = self.prepare_next(connection, stop);
         let next = self.prepared.as_ref().map(|p| p.transaction.clone());
         let clock = self.clock.clone();

@@ -100,6 +100,12 @@ impl Audience {
         })
     }
 
+    /// How long the record of it may become, octets: with a reply of several lines for each recipient.
+    pub(super) fn record_size_max(&self) -> u64 {
+        let each = |r: &Recipient| 1536 + r.mailbox.as_str().len() as u64;
+        4096 + self.recipients.iter().map(each).sum::<u64>()
+    }
+
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Recipient> {
         self.recipients.iter().filter(|r| r.is_waiting())
     }

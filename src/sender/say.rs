@@ -80,6 +80,7 @@ impl Sender {
     fn held(&self) -> Vec<HeldMessage> {
         let why = |(id, out): (QueueId, OutOfLine)| match out {
             OutOfLine::Aside(_) => None,
+            OutOfLine::Held => Some(HeldMessage { id: id.to_string(), why: "an operator holds it".into() }),
             OutOfLine::Unreadable(why) | OutOfLine::Unconfigured(why) => {
                 Some(HeldMessage { id: id.to_string(), why })
             }

@@ -9,7 +9,7 @@ use super::line::Waiting;
 use super::name::Name;
 use super::record::Failed;
 use super::sync::{ACCEPT_FILE, ACCEPT_PENDING, ACCEPT_PICKUP};
-use super::{Spool, SpoolError};
+use super::{NoRoom, Spool, SpoolError};
 use crate::fs::{Dir, File, Kind, Stat, Writer};
 use crate::mail::UnixTime;
 
@@ -57,6 +57,8 @@ pub enum NotAccepted {
     Linked(u64),
     /// It is no regular file.
     NotAFile(Kind),
+    /// Nothing more is taken now.
+    NoRoom(NoRoom),
     /// Its bytes, as they were then, could not be synced: nobody knows what of them is on the disk, and no later
     /// sync will tell.
     Unsynced(io::Error, Stat),
@@ -65,10 +67,11 @@ pub enum NotAccepted {
 }
 
 /// A file after its rename, before the directories are synced. The open file keeps writers out.
-struct Moved {
-    name: Name,
-    size: u64,
-    file: Box<dyn File>,
+pub(super) struct Moved {
+    pub(super) name: Name,
+    pub(super) size: u64,
+    pub(super) file: Box<dyn File>,
+    pub(super) has_record: bool,
 }
 
 impl Spool {
@@ -90,8 +93,18 @@ impl Spool {
         self.check_sound()?;
         let mut moved = Vec::with_capacity(candidates.len());
         let mut held = false;
+        let mut room = self.room_for(candidates.len() as u64);
         for candidate in candidates {
-            let taken = if held { Err(NotAccepted::Behind) } else { self.take(candidate, now)? };
+            let taken = match &mut room {
+                Err(why) => Err(NotAccepted::NoRoom(why.clone())),
+                Ok(_) if held => Err(NotAccepted::Behind),
+                Ok(0) => Err(NotAccepted::NoRoom(self.full())),
+                Ok(room) => {
+                    let taken = self.take(candidate, now)?;
+                    *room -= u64::from(taken.is_ok());
+                    taken
+                }
+            };
             held |= candidate.holds && matches!(taken, Err(NotAccepted::BeingWritten));
             moved.push(taken);
         }
@@ -110,8 +123,8 @@ impl Spool {
     }
 
     /// It is durable: into line with it, or to `failed/` if it can never be sent.
-    fn enter_line(&self, moved: Moved, examine: Examine<'_>) -> Result<Accepted, SpoolError> {
-        let Moved { name, size, file } = moved;
+    pub(super) fn enter_line(&self, moved: Moved, examine: Examine<'_>) -> Result<Accepted, SpoolError> {
+        let Moved { name, size, file, has_record } = moved;
         let unsendable = examine(&name, &*file);
         // Closed only now: until here nobody could open it for writing.
         drop(file);
@@ -122,7 +135,7 @@ impl Spool {
                 Some(reason)
             }
             None => {
-                self.line().insert(Waiting { name: name.clone(), has_record: false }, None);
+                self.line().insert(Waiting { name: name.clone(), has_record }, None);
                 None
             }
         };
@@ -154,7 +167,7 @@ impl Spool {
             put_back.map_err(fault("put back"))?;
             return Ok(Err(NotAccepted::Changed));
         }
-        Ok(Ok(Moved { name, size: before.size, file }))
+        Ok(Ok(Moved { name, size: before.size, file, has_record: false }))
     }
 
     /// Steps 1 and 2: it is complete, nobody writes to it, and its bytes are on the disk.
@@ -219,6 +232,7 @@ impl fmt::Display for NotAccepted {
             NotAccepted::NotAFile(Kind::Link) => f.write_str("it is a symbolic link"),
             NotAccepted::NotAFile(Kind::Directory) => f.write_str("it is a directory"),
             NotAccepted::NotAFile(_) => f.write_str("it is not a regular file"),
+            NotAccepted::NoRoom(why) => write!(f, "{why}"),
             NotAccepted::Unsynced(error, _) => write!(f, "its bytes did not get to the disk: {error}"),
             NotAccepted::Io(error) => write!(f, "{error}"),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::name::Name;
+use super::record::Record;
 use crate::mail::QueueId;
 
 /// The waiting messages: those in line by queue id, and those out of line with the reason.
@@ -11,6 +12,7 @@ pub(super) struct Line {
     in_line: BTreeMap<QueueId, Waiting>,
     out_of_line: BTreeMap<QueueId, (Waiting, OutOfLine)>,
     failed: u64,
+    sent: u64,
 }
 
 /// A message that waits.
@@ -25,6 +27,8 @@ pub(super) struct Waiting {
 pub enum OutOfLine {
     /// It was deferred for too long, and is tried on a schedule of its own; so often since.
     Aside(u32),
+    /// An operator holds it.
+    Held,
     /// It or its record cannot be read: it is not sent.
     Unreadable(String),
     /// The configuration lacks what it needs.
@@ -38,10 +42,29 @@ pub struct Counts {
     pub in_line: u64,
     /// Aside, tried on their own schedule.
     pub aside: u64,
-    /// Held, because a record cannot be read or a setting is missing.
+    /// Held, by an operator or because a record cannot be read or a setting is missing.
     pub held: u64,
     /// In `failed/`.
     pub failed: u64,
+    /// In `sent/`.
+    pub sent: u64,
+}
+
+impl Counts {
+    /// Accepted and not yet let go, but for the one in flight.
+    pub fn waiting(&self) -> u64 {
+        self.in_line + self.aside + self.held
+    }
+}
+
+impl OutOfLine {
+    /// What its record says of it.
+    pub(super) fn of(record: &Record) -> Option<OutOfLine> {
+        match (record.held, record.aside) {
+            (true, _) => Some(OutOfLine::Held),
+            (false, aside) => aside.map(OutOfLine::Aside),
+        }
+    }
 }
 
 impl Line {
@@ -79,6 +102,20 @@ impl Line {
         self.failed += 1;
     }
 
+    pub(super) fn uncount_failed(&mut self, gone: u64) {
+        self.failed = self.failed.saturating_sub(gone);
+    }
+
+    /// One more in `sent/`: how many there are now.
+    pub(super) fn count_sent(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    pub(super) fn uncount_sent(&mut self, gone: u64) {
+        self.sent = self.sent.saturating_sub(gone);
+    }
+
     pub(super) fn set_unconfigured(&mut self, id: QueueId, why: String) {
         let aside = |(waiting, _)| waiting;
         if let Some(waiting) = self.in_line.remove(&id).or_else(|| self.out_of_line.remove(&id).map(aside)) {
@@ -102,6 +139,7 @@ impl Line {
             aside: aside as u64,
             held: (self.out_of_line.len() - aside) as u64,
             failed: self.failed,
+            sent: self.sent,
         }
     }
 }

@@ -12,6 +12,9 @@
 //! | [`Spool::defer`] | `sending/` | `pending/` |
 //! | [`Spool::fail`], [`Spool::refuse`] | `sending/`, `pending/` | `failed/` |
 //!
+//! An operator has four more, none of which touches what is in flight: [`Spool::hold`], [`Spool::release`],
+//! [`Spool::remove`] and [`Spool::retry`]. [`Spool::submit`] is the way in for what is not dropped.
+//!
 //! A transition that returned has reached the disk. One that failed half-way leaves the spool *faulted*: nothing
 //! is known about what the disk holds, so nothing further is accepted or begun until [`Spool::recover`] has
 //! run, and nothing is repeated as if it had worked. Only what is in flight may still be settled.
@@ -21,7 +24,12 @@ mod line;
 mod name;
 mod record;
 mod recover;
+mod room;
+mod steer;
+mod submit;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 use std::ffi::OsStr;
@@ -31,13 +39,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fs::{Dir, Fs, Lock, SyncSite};
-use crate::mail::{QueueId, QueueIdSource};
+use crate::mail::{QueueId, QueueIdSource, UnixTime};
 
 pub use accept::{Accepted, Candidate, Examine, NotAccepted};
 pub use line::{Counts, OutOfLine};
 pub use name::Name;
 pub use record::{Failed, Recipient, Record};
 pub use recover::Recovered;
+pub use room::{Limits, NoRoom};
+pub use steer::{NotSteered, Place};
+pub use submit::Submission;
 pub use sync::SYNC_SITES;
 pub use transition::{InFlight, read_record};
 
@@ -53,6 +64,9 @@ pub struct Spool {
     ids: Mutex<QueueIdSource>,
     line: Mutex<line::Line>,
     faulted: AtomicBool,
+    limits: Mutex<Limits>,
+    reserve: Mutex<Option<room::Reserve>>,
+    paused: Mutex<Option<UnixTime>>,
     _lease: Box<dyn Lease>,
 }
 
@@ -72,6 +86,9 @@ impl Spool {
             ids: Mutex::new(QueueIdSource::primed(None)),
             line: Mutex::default(),
             faulted: AtomicBool::new(true),
+            limits: Mutex::default(),
+            reserve: Mutex::default(),
+            paused: Mutex::default(),
             _lease: lease,
         }
     }

@@ -23,6 +23,12 @@ pub struct Record {
     /// Set when it stepped aside from the line: how often it was tried since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aside: Option<u32>,
+    /// An operator holds it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub held: bool,
+    /// The envelope was given beside the message, and what its bytes say of one is not read.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub given: bool,
     /// Set when the failure was decided; from then on it is rolled forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -80,12 +86,31 @@ impl Failed {
 impl Record {
     /// A record of a message of which nothing is known yet.
     pub fn empty() -> Record {
-        Record { version: VERSION, envelope: None, attempts: 0, unknown_ends: 0, aside: None, failed: None }
+        Record {
+            version: VERSION,
+            envelope: None,
+            attempts: 0,
+            unknown_ends: 0,
+            aside: None,
+            held: false,
+            given: false,
+            failed: None,
+        }
     }
 
     /// Whether it says nothing: then there need be none.
     pub fn is_empty(&self) -> bool {
         *self == Record::empty()
+    }
+
+    /// As if it had not failed: those for whom it did wait again, and what counts towards giving up counts from nothing.
+    pub fn start_anew(&mut self) {
+        self.failed = None;
+        self.unknown_ends = 0;
+        self.attempts = 0;
+        for recipient in self.envelope.iter_mut().flat_map(|frozen| &mut frozen.recipients) {
+            recipient.outcome = recipient.outcome.take().filter(|o| matches!(o, Outcome::Delivered(_)));
+        }
     }
 
     /// Freezes `envelope`, with no outcome for anybody.
@@ -136,6 +161,11 @@ impl Record {
         record.envelope.as_ref().map_or(Ok(()), |frozen| frozen.thaw().map(|_| ()))?;
         Ok(record)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Frozen {

@@ -38,8 +38,10 @@ struct Found {
     pending: BTreeMap<QueueId, (Name, u64)>,
     sending: BTreeMap<QueueId, (Name, u64)>,
     failed: BTreeMap<QueueId, (Name, u64)>,
+    sent: BTreeMap<QueueId, (Name, u64)>,
+    reports: Vec<OsString>,
     records: BTreeSet<QueueId>,
-    temporary: Vec<OsString>,
+    temporary: Vec<(Dir, OsString)>,
     strangers: Vec<(Dir, OsString)>,
 }
 
@@ -61,6 +63,8 @@ impl Spool {
         let records = self.read_records(&found, &mut recovered);
         self.drop_second_names(&mut found)?;
         self.carry_out_decided_failures(&mut found, &records, &mut recovered)?;
+        self.drop_lonely_reports(&mut found)?;
+        self.find_pause();
         for (id, (name, inode)) in std::mem::take(&mut found.sending) {
             self.return_to_pending(&name)?;
             recovered.in_flight.push(name.clone());
@@ -83,28 +87,28 @@ impl Spool {
 
     fn look(&self) -> Result<Found, SpoolError> {
         let mut found = Found::default();
-        found.pending = self.look_at(Dir::Pending, &mut found.strangers)?;
-        found.sending = self.look_at(Dir::Sending, &mut found.strangers)?;
-        found.failed = self.look_at(Dir::Failed, &mut found.strangers)?;
+        found.pending = self.look_at(Dir::Pending, &mut found)?;
+        found.sending = self.look_at(Dir::Sending, &mut found)?;
+        found.failed = self.look_at(Dir::Failed, &mut found)?;
+        found.sent = self.look_at(Dir::Sent, &mut found)?;
         self.list(Dir::Meta, &mut |name, _| match record_id(name) {
             Some(id) => drop(found.records.insert(id)),
-            None if name.as_encoded_bytes().ends_with(b".tmp") => found.temporary.push(name.to_owned()),
+            None if is_temporary(name) => found.temporary.push((Dir::Meta, name.to_owned())),
             None => {}
         })?;
         Ok(found)
     }
 
-    fn look_at(
-        &self,
-        dir: Dir,
-        strangers: &mut Vec<(Dir, OsString)>,
-    ) -> Result<BTreeMap<QueueId, (Name, u64)>, SpoolError> {
+    fn look_at(&self, dir: Dir, found: &mut Found) -> Result<BTreeMap<QueueId, (Name, u64)>, SpoolError> {
         let mut names = BTreeMap::new();
         self.list(dir, &mut |file, inode| match Name::parse(file) {
             Some(name) => drop(names.insert(name.id, (name, inode))),
-            None if dir == Dir::Failed && file.as_encoded_bytes().ends_with(b".txt") => {}
+            None if dir == Dir::Failed && file.as_encoded_bytes().ends_with(b".txt") => {
+                found.reports.push(file.to_owned());
+            }
+            None if is_temporary(file) => found.temporary.push((dir, file.to_owned())),
             None if file.as_encoded_bytes().starts_with(b".") => {}
-            None => strangers.push((dir, file.to_owned())),
+            None => found.strangers.push((dir, file.to_owned())),
         })?;
         Ok(names)
     }
@@ -130,8 +134,10 @@ impl Spool {
     }
 
     fn remove_garbage(&self, found: &mut Found) -> Result<(), SpoolError> {
-        for name in std::mem::take(&mut found.temporary) {
-            self.take_away_os(Dir::Meta, &name)?;
+        // Room that was set aside is among it.
+        drop(self.take_reserve());
+        for (dir, name) in std::mem::take(&mut found.temporary) {
+            self.take_away_os(dir, &name)?;
         }
         let has_message = |id: &QueueId| {
             found.pending.contains_key(id) || found.sending.contains_key(id) || found.failed.contains_key(id)
@@ -158,8 +164,14 @@ impl Spool {
         records
     }
 
-    /// A name that a rename left behind is taken away; the name in the later state stays.
+    /// A name that a rename left behind is taken away; the name in the later state stays. One that was being brought back
+    /// from `failed/` stays there: nobody was told that it was.
     fn drop_second_names(&self, found: &mut Found) -> Result<(), SpoolError> {
+        for id in found.sending.keys().filter(|id| found.sent.contains_key(id)).copied().collect::<Vec<_>>() {
+            if let Some((name, _)) = found.sending.remove(&id) {
+                self.take_away(Dir::Sending, &name.to_string())?;
+            }
+        }
         let (sending, pending, failed) = (&mut found.sending, &mut found.pending, &found.failed);
         for (from, earlier) in [(Dir::Sending, &mut *sending), (Dir::Pending, &mut *pending)] {
             for id in earlier.keys().filter(|id| failed.contains_key(id)).copied().collect::<Vec<_>>() {
@@ -171,6 +183,25 @@ impl Spool {
         for id in sending.keys().filter(|id| pending.contains_key(id)).copied().collect::<Vec<_>>() {
             if let Some((name, _)) = sending.remove(&id) {
                 self.take_away(Dir::Sending, &name.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A report whose message was removed or brought back.
+    fn drop_lonely_reports(&self, found: &mut Found) -> Result<(), SpoolError> {
+        let reports = std::mem::take(&mut found.reports);
+        let with_message: HashSet<String> = match reports.is_empty() {
+            true => HashSet::new(),
+            false => found.failed.values().map(|(name, _)| name.report()).collect(),
+        };
+        let is_ours = |report: &&OsString| {
+            let stem = report.to_str().and_then(|text| text.strip_suffix(".txt"));
+            stem.is_some_and(|stem| Name::parse(OsStr::new(&format!("{stem}.eml"))).is_some())
+        };
+        for report in reports.iter().filter(is_ours) {
+            if report.to_str().is_some_and(|text| !with_message.contains(text)) {
+                self.take_away_os(Dir::Failed, report)?;
             }
         }
         Ok(())
@@ -231,8 +262,8 @@ impl Spool {
     }
 
     fn fill_line(&self, found: Found, records: BTreeMap<QueueId, Record>, recovered: &Recovered) {
-        let last =
-            [&found.pending, &found.failed].into_iter().filter_map(|m| m.keys().next_back().copied()).max();
+        let all = [&found.pending, &found.failed, &found.sent];
+        let last = all.into_iter().filter_map(|m| m.keys().next_back().copied()).max();
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.raise_to(last);
         let unreadable: HashSet<QueueId> = recovered.unreadable.iter().map(|(id, _)| *id).collect();
@@ -242,9 +273,12 @@ impl Spool {
         for _ in &found.failed {
             line.count_failed();
         }
+        for _ in &found.sent {
+            line.count_sent();
+        }
         for (id, (name, _)) in found.pending {
             let out = match records.get(&id) {
-                Some(record) => record.aside.map(OutOfLine::Aside),
+                Some(record) => OutOfLine::of(record),
                 None if unreadable.contains(&id) => {
                     Some(OutOfLine::Unreadable("its record cannot be read".into()))
                 }
@@ -253,4 +287,10 @@ impl Spool {
             line.insert(Waiting { name, has_record: records.contains_key(&id) }, out);
         }
     }
+}
+
+/// A file that was being written when the process ended.
+fn is_temporary(file: &OsStr) -> bool {
+    let bytes = file.as_encoded_bytes();
+    bytes.starts_with(b".") && bytes.ends_with(b".tmp")
 }

@@ -27,9 +27,17 @@ pub(super) const RECOVER_SENDING: SyncSite = site(14, "what was begun before a k
 pub(super) const RECOVER_PENDING: SyncSite = site(15, "what was deferred before a kill could be lost");
 pub(super) const RECOVER_PICKUP: SyncSite =
     site(16, "what was accepted before a kill could be dropped again");
+pub(super) const RETRY_PENDING: SyncSite =
+    site(17, "a message that was brought back could be in no directory");
+pub(super) const RETRY_FAILED: SyncSite =
+    site(18, "a message that was brought back and delivered could be in failed/ again");
+pub(super) const REMOVE: SyncSite = site(19, "a message that was removed could be sent");
+pub(super) const SUBMIT_FILE: SyncSite = site(20, "a message that was handed in could be empty or torn");
+pub(super) const SUBMIT_PENDING: SyncSite = site(21, "a message that was handed in could be in no directory");
+pub(super) const DELIVER_SENT: SyncSite = site(22, "a delivered message that was to be kept could be gone");
 
 /// All of them.
-pub const SYNC_SITES: [SyncSite; 16] = [
+pub const SYNC_SITES: [SyncSite; 22] = [
     ACCEPT_FILE,
     ACCEPT_PENDING,
     ACCEPT_PICKUP,
@@ -46,4 +54,10 @@ pub const SYNC_SITES: [SyncSite; 16] = [
     RECOVER_SENDING,
     RECOVER_PENDING,
     RECOVER_PICKUP,
+    RETRY_PENDING,
+    RETRY_FAILED,
+    REMOVE,
+    SUBMIT_FILE,
+    SUBMIT_PENDING,
+    DELIVER_SENT,
 ];

@@ -6,6 +6,7 @@ use std::io;
 use super::line::{OutOfLine, Waiting};
 use super::name::{Name, record_name, temporary_record_name};
 use super::record::{Failed, Record};
+use super::room::RESERVE;
 use super::sync::{
     BEGIN_PENDING, BEGIN_SENDING, DEFER_PENDING, DELIVER_SENDING, FAIL_FAILED, FAIL_REPORT, FAIL_REPORT_NAME,
     RECORD_FILE, RECORD_META,
@@ -115,7 +116,9 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted: the message may be sent once more after recovery.
     pub fn deliver(&self, in_flight: InFlight) -> Result<(), SpoolError> {
-        self.take_away(Dir::Sending, &in_flight.name.to_string())?;
+        if !self.keep_sent(&in_flight.name)? {
+            self.take_away(Dir::Sending, &in_flight.name.to_string())?;
+        }
         self.sync_dir(Dir::Sending, DELIVER_SENDING)?;
         match in_flight.record {
             Some(_) => self.take_away(Dir::Meta, &record_name(in_flight.name.id)),
@@ -133,7 +136,7 @@ impl Spool {
         let InFlight { name, record: known, .. } = in_flight;
         let forget = learned.as_ref().is_some_and(Record::is_empty);
         if let Some(record) = learned.as_ref().filter(|_| !forget) {
-            self.write_record(name.id, record)?;
+            self.write_outcome(name.id, record)?;
         }
         let record = learned.or(known).filter(|_| !forget);
         self.return_to_pending(&name)?;
@@ -141,8 +144,8 @@ impl Spool {
             // Not synced: what comes back is a record that held before.
             self.take_away(Dir::Meta, &record_name(name.id))?;
         }
-        let aside = record.as_ref().and_then(|r| r.aside).map(OutOfLine::Aside);
-        self.line().insert(Waiting { name, has_record: record.is_some() }, aside);
+        let out = record.as_ref().and_then(OutOfLine::of);
+        self.line().insert(Waiting { name, has_record: record.is_some() }, out);
         Ok(())
     }
 
@@ -152,7 +155,7 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted; recovery rolls the failure forward if it was decided.
     pub fn fail(&self, in_flight: InFlight, record: &Record) -> Result<(), SpoolError> {
-        self.write_record(in_flight.name.id, record)?;
+        self.write_outcome(in_flight.name.id, record)?;
         self.roll_failure_forward(Dir::Sending, &in_flight.name, record)
     }
 
@@ -198,10 +201,25 @@ impl Spool {
         renamed.map_err(|e| self.fault(SpoolError::new(format!("move {text} to failed/"), e)))?;
         self.sync_dir(Dir::Failed, FAIL_FAILED)?;
         self.line().count_failed();
+        self.forget_oldest_failed();
         Ok(())
     }
 
-    fn write_record(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
+    /// What became of the message in flight goes into the room that was set aside for it.
+    fn write_outcome(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
+        let Some(mut reserve) = self.take_reserve() else { return self.write_record(id, record) };
+        let text = record_name(id);
+        let mut write = || {
+            reserve.file.append(&record.to_json().map_err(io::Error::other)?)?;
+            reserve.file.trim()?;
+            reserve.file.sync(RECORD_FILE)?;
+            self.fs.replace(Dir::Meta, OsStr::new(RESERVE), OsStr::new(&text))
+        };
+        write().map_err(|e| self.fault(SpoolError::new(format!("write {text}"), e)))?;
+        self.sync_dir(Dir::Meta, RECORD_META)
+    }
+
+    pub(super) fn write_record(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
         let (temporary, text) = (temporary_record_name(id), record_name(id));
         let doing = || format!("write {text}");
         let json = record.to_json().map_err(|e| self.fault(SpoolError::new(doing(), io::Error::other(e))))?;
@@ -211,7 +229,7 @@ impl Spool {
         self.sync_dir(Dir::Meta, RECORD_META)
     }
 
-    fn write_new(
+    pub(super) fn write_new(
         &self,
         dir: Dir,
         name: &str,

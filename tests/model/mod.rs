@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use pillarbox::fs::{Dir, File, FileId, Fs, Kind, Stat, SyncSite, Writer};
+use pillarbox::fs::{Dir, File, FileId, Fs, Kind, Room, Stat, SyncSite, Writer};
 
 /// Names of one directory.
 type Names = BTreeMap<OsString, u64>;
@@ -340,6 +340,17 @@ impl Fs for Disk {
         state.move_name(from, old, to, new)
     }
 
+    fn link(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
+        self.call(|| format!("link {}/{} {}/{}", from.name(), old.display(), to.name(), new.display()))?;
+        let mut state = self.state();
+        if state.lookup(to, new).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = state.lookup(from, old)?;
+        state.add(to, new, inode, None);
+        Ok(())
+    }
+
     fn replace(&self, dir: Dir, old: &OsStr, new: &OsStr) -> io::Result<()> {
         self.call(|| format!("replace {}/{} {}", dir.name(), old.display(), new.display()))?;
         self.state().move_name(dir, old, dir, new)
@@ -362,6 +373,10 @@ impl Fs for Disk {
             });
         }
         Ok(())
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        Ok(Room { bytes: 1 << 40, inodes: None })
     }
 
     fn refresh(&self, _dir: Dir) -> io::Result<bool> {
@@ -406,6 +421,14 @@ impl File for Open {
         let offset = state.files[&self.inode].0.len();
         state.write(self.inode, offset, bytes);
         Ok(())
+    }
+
+    fn reserve(&mut self, _bytes: u64) -> io::Result<bool> {
+        self.disk.call(|| format!("reserve {}", self.inode)).map(|()| true)
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        self.disk.call(|| format!("trim {}", self.inode))
     }
 
     fn sync(&self, site: SyncSite) -> io::Result<()> {

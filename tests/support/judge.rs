@@ -129,7 +129,12 @@ pub(crate) fn leftovers(spool: &Path) -> io::Result<Vec<String>> {
         name.split(|c: char| !c.is_ascii_hexdigit()).any(|word| word.len() == 32) || is_temporary(name)
     };
     found.extend(
-        names(&spool.join("meta"))?.into_iter().filter(of_a_message).map(|name| format!("meta/{name}")),
+        names(&spool.join("meta"))?
+            .into_iter()
+            // Room that is set aside for the next outcome; empty.
+            .filter(|name| name != ".reserve.tmp")
+            .filter(of_a_message)
+            .map(|name| format!("meta/{name}")),
     );
     found.extend(names(spool)?.into_iter().filter(|name| is_temporary(name)));
     Ok(found)

@@ -126,9 +126,10 @@ impl Stage {
         names
     }
 
-    /// The records in meta/, without what the sender says about the smarthost.
+    /// The records in meta/, without what the sender says about the smarthost and the room that is set aside.
     pub(crate) fn records(&self) -> Vec<String> {
-        self.names("meta").into_iter().filter(|name| !name.contains("sender.")).collect()
+        let of_no_message = |name: &String| name.contains("sender.") || name == ".reserve.tmp";
+        self.names("meta").into_iter().filter(|name| !of_no_message(name)).collect()
     }
 
     pub(crate) fn read(&self, directory: &str, name: &str) -> String {

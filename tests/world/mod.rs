@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use pillarbox::fs::Dir;
 use pillarbox::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
-use pillarbox::spool::{Candidate, Failed, InFlight, Lease, Name, Recipient, Record, Spool};
+use pillarbox::spool::{
+    Candidate, Failed, InFlight, Lease, Limits, Name, OutOfLine, Place, Recipient, Record, Spool,
+};
 
 use crate::model::Disk;
 
@@ -35,6 +37,16 @@ pub(crate) struct Truth {
     doomed: Vec<String>,
     /// Stepped aside from the line: order says nothing of them.
     aside: Vec<String>,
+    /// An operator holds it, and was told so; or is just being told either way.
+    held: Vec<String>,
+    unsure_if_held: Vec<String>,
+    /// An operator removed it, and was told so; or is about to be.
+    removed: Vec<String>,
+    being_removed: Vec<String>,
+    /// It is being handed in, and nobody was told anything: it may be there or not.
+    handing_in: Vec<String>,
+    /// Delivered messages are to be kept.
+    keeps_sent: bool,
     /// The final dot is out and the outcome is not yet on disk.
     open: Option<String>,
     /// Was open at a crash: may be taken once more for each time it stands here.
@@ -107,6 +119,7 @@ impl World {
         let spool = Spool::new(Arc::new(self.disk.clone()), Box::new(Alone));
         spool.recover().map_err(|e| e.to_string())?;
         self.spool = Some(spool);
+        self.set_limits();
         Ok(())
     }
 
@@ -145,14 +158,25 @@ impl World {
 
     /// The head of the line; if nothing is in line, the first that is aside.
     fn next(&self) -> Option<QueueId> {
-        let aside = || self.spool().out_of_line().first().map(|(id, _)| *id);
+        let is_aside = |(id, out): (QueueId, OutOfLine)| matches!(out, OutOfLine::Aside(_)).then_some(id);
+        let aside = || self.spool().out_of_line().into_iter().find_map(is_aside);
         self.spool().head().or_else(aside)
     }
 
     fn begin(&mut self) -> Result<InFlight, String> {
         let head = self.next().ok_or("nothing waits")?;
         let begun = self.spool().begin(head).map_err(|e| e.to_string())?;
-        begun.ok_or_else(|| "BROKEN N1: the head of the line is gone".to_owned())
+        let in_flight = begun.ok_or_else(|| "BROKEN N1: the head of the line is gone".to_owned())?;
+        let label = in_flight.name().label();
+        if self.truth.held.iter().any(|held| held == label) {
+            return broken("hold", format!("{label} was held and is being sent"));
+        }
+        if self.truth.removed.iter().any(|removed| removed == label) {
+            return broken("remove", format!("{label} was removed and is being sent"));
+        }
+        // As the sender does before the first byte leaves.
+        self.spool().set_room_aside(1000).map_err(|e| e.to_string())?;
+        Ok(in_flight)
     }
 
     /// The final dot goes out to those of `wanted` that still wait, and the smarthost takes it.
@@ -259,6 +283,95 @@ impl World {
         Ok(())
     }
 
+    fn id(&self, label: &str) -> Result<QueueId, String> {
+        let all = [Dir::Pending, Dir::Failed].into_iter().flat_map(|dir| self.disk.files(dir));
+        let mut names = all.filter_map(|(file, _)| Name::parse(file.as_ref()));
+        names.find(|name| name.label() == label).map(|name| name.id).ok_or(format!("{label} is nowhere"))
+    }
+
+    /// An operator holds it.
+    pub(crate) fn hold(&mut self, label: &str) -> Result<(), String> {
+        let id = self.id(label)?;
+        self.truth.aside.push(label.to_owned());
+        self.truth.unsure_if_held.push(label.to_owned());
+        self.spool().hold(id).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        self.truth.held.push(label.to_owned());
+        Ok(())
+    }
+
+    fn release(&mut self, id: QueueId) -> Result<(), String> {
+        let label = self.spool().name(id).ok_or("it has no name")?.label().to_owned();
+        if !self.truth.unsure_if_held.contains(&label) {
+            return broken("hold", format!("{label} is held by nobody"));
+        }
+        self.truth.held.retain(|held| *held != label);
+        self.spool().release(id).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        self.truth.unsure_if_held.retain(|held| *held != label);
+        Ok(())
+    }
+
+    /// An operator lets it go again.
+    pub(crate) fn release_one(&mut self, label: &str) -> Result<(), String> {
+        let id = self.id(label)?;
+        self.release(id)
+    }
+
+    /// An operator removes it.
+    pub(crate) fn remove(&mut self, label: &str) -> Result<(), String> {
+        let id = self.id(label)?;
+        self.truth.being_removed.push(label.to_owned());
+        self.spool().remove(id).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        self.truth.removed.push(label.to_owned());
+        Ok(())
+    }
+
+    /// An operator brings it back from `failed/`.
+    pub(crate) fn retry(&mut self, label: &str, place: Place) -> Result<(), String> {
+        let id = self.id(label)?;
+        self.truth.given_up.retain(|name| name != label);
+        if place == Place::Aside {
+            self.truth.aside.push(label.to_owned());
+        }
+        self.spool().retry(id, place).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        self.truth.doomed.retain(|name| name != label);
+        match self.places(label)?.as_slice() {
+            [Dir::Pending] => Ok(()),
+            places => broken("retry", format!("{label} was brought back and is in {places:?}")),
+        }
+    }
+
+    /// A command hands it in, with an envelope of its own.
+    pub(crate) fn submit(&mut self, label: &str) -> Result<(), String> {
+        if self.disk.has_crashed() {
+            return Ok(());
+        }
+        let bytes = format!("Subject: no recipients here\r\n\r\nthis is {label}\r\n").into_bytes();
+        self.truth.dropped.push((label.to_owned(), bytes.clone()));
+        self.truth.handing_in.push(label.to_owned());
+        let recipients = RECIPIENTS.map(|r| r.parse::<Mailbox>().expect("an address"));
+        let envelope = Envelope::new(ReversePath::Null, recipients).expect("recipients");
+        let text = |e: pillarbox::spool::SpoolError| e.to_string();
+        let mut submission = self.spool().submit().map_err(text)?.map_err(|e| e.to_string())?;
+        submission.append(&bytes).map_err(text)?;
+        submission
+            .finish(label.as_ref(), Some(&envelope), UnixTime::from_secs(1_000), &|_, _| None)
+            .map_err(text)?;
+        self.truth.handing_in.retain(|name| name != label);
+        self.truth.accepted.push(label.to_owned());
+        Ok(())
+    }
+
+    /// From now on delivered messages are kept.
+    pub(crate) fn keep_sent(&mut self) {
+        self.truth.keeps_sent = true;
+        self.set_limits();
+    }
+
+    fn set_limits(&self) {
+        let keep_sent = if self.truth.keeps_sent { 100 } else { 0 };
+        self.spool().set_limits(Limits { keep_sent, ..Limits::default() });
+    }
+
     fn settle(&mut self, label: &str, recipients: &[&'static str]) {
         self.truth.open = None;
         self.truth.settled.extend(recipients.iter().map(|r| (label.to_owned(), *r)));
@@ -272,15 +385,24 @@ impl World {
         if !in_order.is_empty() {
             self.accept(&in_order.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
+        let held = |(id, out): (QueueId, OutOfLine)| matches!(out, OutOfLine::Held).then_some(id);
+        let held: Vec<QueueId> = self.spool().out_of_line().into_iter().filter_map(held).collect();
+        for id in held {
+            self.release(id)?;
+        }
         while self.next().is_some() {
             self.deliver()?;
         }
         self.check_recovered()?;
         self.check_order()?;
         for (name, _) in &self.truth.dropped {
-            let failed = self.truth.doomed.contains(name) && !self.places(name)?.is_empty();
+            let places = self.places(name)?;
+            let failed = self.truth.doomed.contains(name) && places.contains(&Dir::Failed);
+            let excused = self.truth.removed.contains(name)
+                || (places.is_empty()
+                    && (self.truth.being_removed.contains(name) || self.truth.handing_in.contains(name)));
             for recipient in RECIPIENTS {
-                if !failed && !self.truth.taken.contains(&(name.clone(), recipient)) {
+                if !failed && !excused && !self.truth.taken.contains(&(name.clone(), recipient)) {
                     return broken("N1", format!("{name} never reached {recipient}"));
                 }
             }
@@ -291,7 +413,7 @@ impl World {
     /// Where the message lies. More than one place, or other bytes, is a broken promise.
     fn places(&self, label: &str) -> Result<Vec<Dir>, String> {
         let mut places = Vec::new();
-        for dir in [Dir::Pickup, Dir::Pending, Dir::Sending, Dir::Failed] {
+        for dir in [Dir::Pickup, Dir::Pending, Dir::Sending, Dir::Failed, Dir::Sent] {
             for (file, bytes) in self.disk.files(dir) {
                 let is_it = match Name::parse(file.as_ref()) {
                     Some(name) => name.label() == label,
@@ -325,12 +447,22 @@ impl World {
             let is = |what: &[(String, &str)], r: &str| what.iter().any(|(l, to)| l == label && *to == r);
             let accepted = truth.accepted.contains(label);
             match places.first() {
+                Some(place) if truth.removed.contains(label) => {
+                    return broken("remove", format!("{label} was removed and is in {place:?} again"));
+                }
+                None if truth.keeps_sent && RECIPIENTS.iter().all(|r| is(&truth.settled, r)) => {
+                    return broken("keep_sent", format!("{label} was delivered and not kept"));
+                }
+                None if truth.removed.contains(label)
+                    || truth.being_removed.contains(label)
+                    || truth.handing_in.contains(label) => {}
                 None if !RECIPIENTS.iter().all(|r| is(&truth.taken, r)) => {
                     return broken("N1", format!("{label} is lost (told to be accepted: {accepted})"));
                 }
                 Some(Dir::Pickup) if accepted => {
                     return broken("N2", format!("{label} fell back into pickup/"));
                 }
+                Some(Dir::Sent) if truth.keeps_sent && RECIPIENTS.iter().all(|r| is(&truth.taken, r)) => {}
                 Some(Dir::Sending) => return broken("N1", format!("{label} was left in sending/")),
                 Some(place) if RECIPIENTS.iter().all(|r| is(&truth.settled, r)) => {
                     return broken("N5", format!("{label} was delivered and is in {place:?} again"));
@@ -352,12 +484,18 @@ impl World {
                 return broken("N1", format!("{} failed without its report", name.label()));
             }
         }
+        for report in files.keys().filter_map(|file| file.strip_suffix(".txt")) {
+            if !files.contains_key(&format!("{report}.eml")) {
+                return broken("S5", format!("the report {report} lies beside no message"));
+            }
+        }
         Ok(())
     }
 
     /// A record that cannot be read holds its message: that must not come from a crash.
     fn check_records(&self) -> Result<(), String> {
-        for (file, bytes) in self.disk.files(Dir::Meta) {
+        let is_record = |(file, _): &(String, Vec<u8>)| file.ends_with(".json");
+        for (file, bytes) in self.disk.files(Dir::Meta).into_iter().filter(is_record) {
             if let Err(why) = Record::from_json(&bytes) {
                 return broken("N1", format!("the record {file} cannot be read: {why}"));
             }

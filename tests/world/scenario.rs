@@ -1,11 +1,14 @@
 //! What happens between the crashes.
 
+use pillarbox::spool::Place;
+
 use super::World;
 
 type Scenario = fn(&mut World) -> Result<(), String>;
 
 /// All of them, the short ones first.
-pub(crate) const ALL: [Scenario; 5] = [delivery, deferral, aside, failure, everything];
+pub(crate) const ALL: [Scenario; 9] =
+    [delivery, deferral, aside, failure, held, given_up_and_back, handed_in, kept, everything];
 
 /// Two messages are accepted together and delivered.
 pub(crate) fn delivery(world: &mut World) -> Result<(), String> {
@@ -47,6 +50,66 @@ pub(crate) fn failure(world: &mut World) -> Result<(), String> {
     world.accept(&["one", "two", "three"])?;
     world.fail()?;
     world.refuse()?;
+    world.deliver()
+}
+
+/// One message is held and let go, one is removed.
+pub(crate) fn held(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.drop_file("three");
+    world.accept(&["one", "two", "three"])?;
+    world.hold("one")?;
+    world.remove("two")?;
+    world.deliver()?;
+    world.release_one("one")?;
+    world.deliver()
+}
+
+/// What failed is brought back, one into its place and one out of line; a third is removed.
+pub(crate) fn given_up_and_back(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_file("two");
+    world.drop_file("three");
+    world.accept(&["one", "two", "three"])?;
+    world.fail()?;
+    world.fail()?;
+    world.refuse()?;
+    world.retry("one", Place::Line)?;
+    world.retry("two", Place::Aside)?;
+    world.deliver()?;
+    world.remove("three")?;
+    world.deliver()
+}
+
+/// What failed is brought back into its place.
+pub(crate) fn back(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.accept(&["one"])?;
+    world.fail()?;
+    world.retry("one", Place::Line)?;
+    world.deliver()
+}
+
+/// Messages are handed in with an envelope of their own.
+pub(crate) fn handed_in(world: &mut World) -> Result<(), String> {
+    world.submit("one")?;
+    world.drop_file("two");
+    world.accept(&["two"])?;
+    world.deliver()?;
+    world.submit("three")?;
+    world.deliver_half()?;
+    world.deliver()
+}
+
+/// Delivered messages are kept.
+pub(crate) fn kept(world: &mut World) -> Result<(), String> {
+    world.keep_sent();
+    world.drop_file("one");
+    world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.deliver()?;
+    world.deliver_half()?;
     world.deliver()
 }
 
