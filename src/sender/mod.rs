@@ -202,6 +202,8 @@ impl Sender {
                 PassEnd::Unusable(trouble) => Some(self.retry_in(trouble)),
                 PassEnd::NoSmarthost => None,
             };
+            let look_again_in = self.spool.has_unreadable().then_some(self.options.retry_interval);
+            let wait = wait.into_iter().chain(look_again_in).min();
             let time = async {
                 match wait {
                     Some(span) => sleep(span).await,
@@ -230,6 +232,7 @@ impl Sender {
     ///
     /// A disk call of the spool that failed half-way.
     pub async fn pass(&mut self, wake: Option<&Wake>, stop: &mut Stop) -> Result<PassEnd, SpoolError> {
+        self.spool.look_again_at_unreadable();
         loop {
             if stop.is_requested() {
                 return Ok(PassEnd::Stopped);

@@ -99,9 +99,12 @@ impl Spool {
                 Err(why) => Err(NotAccepted::NoRoom(why.clone())),
                 Ok(_) if held => Err(NotAccepted::Behind),
                 Ok(0) => Err(NotAccepted::NoRoom(self.full())),
-                Ok(room) => {
+                Ok(left) => {
                     let taken = self.take(candidate, now)?;
-                    *room -= u64::from(taken.is_ok());
+                    *left -= u64::from(taken.is_ok());
+                    if let Err(NotAccepted::NoRoom(why)) = &taken {
+                        room = Err(why.clone());
+                    }
                     taken
                 }
             };
@@ -189,8 +192,7 @@ impl Spool {
     fn not_opened(&self, candidate: &Candidate, error: io::Error) -> NotAccepted {
         match self.fs.stat(Dir::Pickup, &candidate.name) {
             Ok(stat) if stat.kind != Kind::File => NotAccepted::NotAFile(stat.kind),
-            Ok(_) => NotAccepted::Io(error),
-            Err(_) => error.into(),
+            _ => error.into(),
         }
     }
 }
@@ -212,8 +214,12 @@ fn is_unchanged(before: &Stat, after: &Stat) -> bool {
 
 impl From<io::Error> for NotAccepted {
     fn from(error: io::Error) -> NotAccepted {
-        match error.kind() {
-            io::ErrorKind::NotFound => NotAccepted::Changed,
+        match error.raw_os_error() {
+            Some(libc::ENOENT) => NotAccepted::Changed,
+            // Nothing that the file could help: those behind it would fare no better, and must not overtake it.
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+                NotAccepted::NoRoom(NoRoom::Refused(error.to_string()))
+            }
             _ => NotAccepted::Io(error),
         }
     }

@@ -132,6 +132,12 @@ impl Line {
         self.out_of_line.iter().filter(move |(_, out)| is_aside(out)).map(|(id, _)| *id)
     }
 
+    /// Those that could not be read.
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = &Waiting> {
+        let is_unreadable = |(_, why): &&(Waiting, OutOfLine)| matches!(why, OutOfLine::Unreadable(_));
+        self.out_of_line.values().filter(is_unreadable).map(|(waiting, _)| waiting)
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let aside = self.out_of_line.values().filter(|(_, why)| matches!(why, OutOfLine::Aside(_))).count();
         Counts {

@@ -42,6 +42,8 @@ pub enum NoRoom {
     },
     /// So few inodes are free.
     Inodes(u64),
+    /// The system had no room for it: on the disk, of open files, of memory.
+    Refused(String),
     /// What is free cannot be found out.
     Unknown(String),
 }
@@ -189,6 +191,7 @@ impl fmt::Display for NoRoom {
                 write!(f, "{free} octets are free on the disk, less than {min} (min_free in [spool])")
             }
             NoRoom::Inodes(free) => write!(f, "{free} inodes are free on the disk"),
+            NoRoom::Refused(why) => f.write_str(why),
             NoRoom::Unknown(why) => write!(f, "what is free on the disk cannot be found out: {why}"),
         }
     }

@@ -230,7 +230,7 @@ impl Spool {
         Ok(Err(NotSteered::Unknown))
     }
 
-    fn record_if_any(&self, id: QueueId) -> Result<Option<Record>, String> {
+    pub(super) fn record_if_any(&self, id: QueueId) -> Result<Option<Record>, String> {
         match self.fs.stat(Dir::Meta, OsStr::new(&record_name(id))) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.to_string()),

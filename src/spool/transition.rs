@@ -98,6 +98,29 @@ impl Spool {
         line.insert(waiting, Some(OutOfLine::Unreadable(why)));
     }
 
+    /// Looks again at what could not be read: a disk may fail for a moment. What can be read comes back into its place, or
+    /// where its record says.
+    pub fn look_again_at_unreadable(&self) {
+        let unreadable: Vec<Waiting> = self.line().unreadable().cloned().collect();
+        for waiting in unreadable {
+            let id = waiting.name.id;
+            let opened = self.fs.open(Dir::Pending, OsStr::new(&waiting.name.to_string()));
+            let (Ok(_), Ok(record)) = (opened, self.record_if_any(id)) else {
+                continue;
+            };
+            tracing::info!(%id, "message-readable");
+            let mut line = self.line();
+            line.remove(id);
+            let out = record.as_ref().and_then(OutOfLine::of);
+            line.insert(Waiting { has_record: record.is_some(), ..waiting }, out);
+        }
+    }
+
+    /// Whether there is something to look at again.
+    pub fn has_unreadable(&self) -> bool {
+        self.line().unreadable().next().is_some()
+    }
+
     /// A message that waits, to be read before its turn: its name, its record, its bytes. `None` if any of them cannot be
     /// had; what that means is for [`Spool::begin`] to say.
     pub fn peek(&self, id: QueueId) -> Option<(Name, Option<Record>, Box<dyn File>)> {

@@ -1,5 +1,5 @@
 //! Runs a command under ptrace, counts the file-system calls it makes below one directory, and
-//! can kill it with SIGKILL right before or right after any one of them.
+//! can kill it with SIGKILL right before or right after any one of them, or let calls fail that were never made.
 //!
 //! All threads and children are followed; the counter is one for all of them, in the order in
 //! which the kernel reports the calls. A call counts if one of its paths, or the file behind one
@@ -32,12 +32,27 @@ pub(crate) enum When {
     After,
 }
 
+/// Calls that fail without being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fail {
+    /// The number of the first call that fails, from 1.
+    pub(crate) from: usize,
+    /// So many fail in a row.
+    pub(crate) count: usize,
+    /// With this error.
+    pub(crate) errno: c_int,
+    /// A sync of a file in a directory called this is let through.
+    pub(crate) but_no_sync_of: Option<&'static str>,
+}
+
 /// What to count, and where to kill.
 pub(crate) struct Watch<'a> {
     /// Calls below this directory count. Absolute, without symbolic links.
     pub(crate) dir: &'a Path,
     /// The number of the call, from 1, and the side of it.
     pub(crate) kill: Option<(usize, When)>,
+    /// Which calls fail.
+    pub(crate) fail: Option<Fail>,
     /// After this long the command is killed and the run is an error.
     pub(crate) limit: Duration,
 }
@@ -71,6 +86,20 @@ impl Trace {
             *names.entry(call.name).or_default() += 1;
         }
         names
+    }
+}
+
+impl Fail {
+    fn covers(&self, nth: usize) -> bool {
+        (self.from..self.from + self.count).contains(&nth)
+    }
+
+    fn lets_through(&self, call: &Call) -> bool {
+        let below = |path: &PathBuf| {
+            let parent = path.parent().and_then(Path::file_name);
+            parent.is_some_and(|parent| Some(parent) == self.but_no_sync_of.map(AsRef::as_ref))
+        };
+        call.name == "fsync" && call.paths.iter().any(below)
     }
 }
 
@@ -166,6 +195,8 @@ struct Tracer<'a> {
     live: HashSet<pid_t>,
     /// The call that each thread is in.
     inside: HashMap<pid_t, usize>,
+    /// The error that each thread gets from the call that was not made for it.
+    failing: HashMap<pid_t, c_int>,
     calls: Vec<Call>,
     killed: bool,
 }
@@ -173,7 +204,15 @@ struct Tracer<'a> {
 impl<'a> Tracer<'a> {
     fn new(root: pid_t, watch: &'a Watch<'a>) -> Tracer<'a> {
         let live = HashSet::from([root]);
-        Tracer { watch, root, live, inside: HashMap::new(), calls: Vec::new(), killed: false }
+        Tracer {
+            watch,
+            root,
+            live,
+            inside: HashMap::new(),
+            failing: HashMap::new(),
+            calls: Vec::new(),
+            killed: false,
+        }
     }
 
     fn follow(&mut self, started: impl FnOnce()) -> io::Result<ExitStatus> {
@@ -226,6 +265,13 @@ impl<'a> Tracer<'a> {
         match self.stop(tid)? {
             Stop::Entry { number, args } => self.entry(tid, number, &args),
             Stop::Exit { result } => {
+                let result = match self.failing.remove(&tid) {
+                    Some(errno) => {
+                        set_result(tid, -i64::from(errno))?;
+                        -i64::from(errno)
+                    }
+                    None => result,
+                };
                 if let Some(call) = self.inside.remove(&tid) {
                     self.calls[call].result = Some(result);
                     if self.watch.kill == Some((call + 1, When::After)) {
@@ -255,6 +301,13 @@ impl<'a> Tracer<'a> {
         }
         self.calls.push(Call { name, paths, result: None });
         let nth = self.calls.len();
+        // To be asked whether somebody writes is no matter of the disk.
+        let is_disk = !matches!(name, "fcntl(F_SETLEASE)" | "flock");
+        let fails = |fail: &Fail| is_disk && fail.covers(nth) && !fail.lets_through(&self.calls[nth - 1]);
+        if let Some(fail) = self.watch.fail.filter(fails) {
+            cancel(tid)?;
+            self.failing.insert(tid, fail.errno);
+        }
         if self.watch.kill == Some((nth, When::Before)) {
             cancel(tid)?;
             self.killed = true;
@@ -481,6 +534,30 @@ fn cancel(tid: pid_t) -> io::Result<()> {
     let mut part = libc::iovec { iov_base: (&raw mut number).cast(), iov_len: mem::size_of::<c_int>() };
     // SAFETY: the tracee is stopped; the kernel reads one int through `part`.
     check(unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, &raw mut part) }).map(drop)
+}
+
+/// Sets what the system call that `tid` is about to leave has returned.
+#[cfg(target_arch = "x86_64")]
+fn set_result(tid: pid_t, result: i64) -> io::Result<()> {
+    let offset = libc::RAX as c_long * 8;
+    // SAFETY: the tracee is stopped; the word written is its own register.
+    check(unsafe { libc::ptrace(libc::PTRACE_POKEUSER, tid, offset, result) }).map(drop)
+}
+
+/// Sets what the system call that `tid` is about to leave has returned.
+#[cfg(target_arch = "aarch64")]
+fn set_result(tid: pid_t, result: i64) -> io::Result<()> {
+    const NT_PRSTATUS: c_long = 1;
+    // x0 to x30, sp, pc, pstate.
+    let mut registers = [0u64; 34];
+    let mut all =
+        libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: mem::size_of_val(&registers) };
+    // SAFETY: the tracee is stopped; the kernel reads and writes no more than `registers` holds.
+    unsafe {
+        check(libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_PRSTATUS, &raw mut all))?;
+        registers[0] = result as u64;
+        check(libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_PRSTATUS, &raw mut all)).map(drop)
+    }
 }
 
 /// Waits for a change of `pid` (-1: of any child or tracee of this thread, and of no other thread).

@@ -1,6 +1,8 @@
 //! The sweep: every kill point, one after the other, and the tests of its own tool.
 #![expect(clippy::disallowed_methods, reason = "these tests are a producer and a stopwatch")]
 
+#[path = "disk_errors.rs"]
+mod disk_errors;
 mod judge;
 mod ptrace;
 mod sink;
@@ -17,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use judge::Message;
-use ptrace::{Process, Trace, Watch, When};
+use ptrace::{Fail, Process, Trace, Watch, When};
 use sink::Sink;
 
 /// How many messages each kill point has before it.
@@ -39,13 +41,18 @@ struct Place {
 
 impl Place {
     fn new(port: u16) -> io::Result<Place> {
+        Place::retrying(port, "1s")
+    }
+
+    fn retrying(port: u16, retry_interval: &str) -> io::Result<Place> {
         let dir = tempfile::Builder::new().prefix("pillarbox-sweep-").tempdir()?;
         let spool = dir.path().canonicalize()?.join("spool");
         let place = Place { dir, spool };
+        let rescan = if retry_interval == "1s" { "" } else { "rescan = \"500ms\"\n" };
         let config = format!(
-            "[spool]\ndir = {:?}\n[pickup]\nsettle = \"100ms\"\n[identity]\nhostname = \"box.example.com\"\n\
+            "[spool]\ndir = {:?}\n[pickup]\nsettle = \"100ms\"\n{rescan}[identity]\nhostname = \"box.example.com\"\n\
              [[smarthost]]\nurl = \"smtp://127.0.0.1:{port}\"\ntls = \"none\"\n\
-             [delivery]\nretry_interval = \"1s\"\nreceived = false\n",
+             [delivery]\nretry_interval = \"{retry_interval}\"\nreceived = false\n",
             place.spool.display().to_string()
         );
         fs::write(place.config(), config)?;
@@ -165,7 +172,18 @@ fn messages() -> &'static [Message] {
 
 /// Runs `verb` under the tool, the messages dropped before or meanwhile.
 fn traced(place: &Place, sink: &Sink, verb: Verb, kill: Option<(usize, When)>) -> io::Result<Trace> {
-    let watch = Watch { dir: &place.spool, kill, limit: LIMIT };
+    traced_with(place, sink, verb, kill, None)
+}
+
+/// The same, with calls that fail.
+fn traced_with(
+    place: &Place,
+    sink: &Sink,
+    verb: Verb,
+    kill: Option<(usize, When)>,
+    fail: Option<Fail>,
+) -> io::Result<Trace> {
+    let watch = Watch { dir: &place.spool, kill, fail, limit: LIMIT };
     let mut command = place.command(verb.name());
     let before = if verb == Verb::Flush { MESSAGES } else { 3 };
     for message in &messages()[..before] {
@@ -430,7 +448,7 @@ mod tool {
     fn trace(dir: &Path, kill: Option<(usize, When)>) -> Trace {
         let mut command = Command::new(env::current_exe().expect("a name"));
         command.args(["--exact", "sweep::tool::tracee"]).env(DIR, dir).stdout(Stdio::null());
-        let watch = Watch { dir, kill, limit: LIMIT };
+        let watch = Watch { dir, kill, fail: None, limit: LIMIT };
         ptrace::run(&mut command, &watch, drop)
             .expect("the tool works here; is ptrace forbidden in this container?")
     }
