@@ -8,10 +8,15 @@
 //!
 //! What is not understood is temporary.
 
+mod asides;
 mod classify;
 mod judge;
+mod kind;
 mod pace;
+mod schedule;
 
 pub use classify::{Class, classify};
 pub use judge::{Judgement, judge};
+pub use kind::{ReplyKind, Setback};
 pub use pace::{LineBudget, Next, aside_gap, login_gap};
+pub use schedule::{End, Fate, Queue, Ruling, Schedule, Standing, Terms, Then};

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
+use super::due::{restated, standing};
 use super::prepare::{Audience, NotReady, Prepared};
-use super::{Deferral, Sender, Stop, Trouble};
-use crate::mail::{Mailbox, Outcome, QueueId};
+use super::{Sender, Stop, Trouble};
+use crate::mail::{Mailbox, Outcome, QueueId, Stage};
 use crate::message::{NoEnvelope, Refusal};
 use crate::net::Connection;
 use crate::outgoing::Unsendable;
-use crate::policy::{Judgement, Next, judge};
+use crate::policy::{End, Fate, Judgement, Ruling, Then, judge};
 use crate::report::Report;
 use crate::smtp::{Answer, EndCause, SessionEnd};
 use crate::spool::{Failed, InFlight, Record, SpoolError};
 
-/// After so many transactions that ended with the dot out and no reply the message steps aside.
-const UNKNOWN_ENDS_MAX: u32 = 3;
 /// How long a transaction in flight may still take when the service ends.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -29,8 +28,6 @@ pub(super) enum Attempt {
     HoldsLine { cause: String },
     /// The session is of no use any more; the message is charged nothing.
     Trouble(Trouble),
-    /// The same, and the line was lost in the transaction of this message, before its final dot.
-    Lost(Trouble),
     /// The service ends and the transaction did not end in time. Recovery finds the message.
     Stopped,
 }
@@ -44,8 +41,7 @@ impl Sender {
         id: QueueId,
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
-        self.aside_due.remove(&id);
-        let deferral = self.asides.remove(&id);
+        self.schedule.begins(id, &*self.spool);
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
         let ready = self.prepared.take().filter(|p| p.is_of(id, in_flight.record())).map_or_else(
             || Prepared::read(in_flight.file(), in_flight.name(), in_flight.record(), &self.options.outgoing),
@@ -70,25 +66,15 @@ impl Sender {
             () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
         };
         drop(body);
-        let judgement = judge(&transcript);
-        match judgement {
+        match judge(&transcript) {
             Judgement::Settled(outcomes) => self.settle(in_flight, audience, outcomes),
-            Judgement::Session(ref end) | Judgement::Lost(ref end) => {
+            Judgement::Session(end) => self.cut_short(in_flight, &audience, (End::Session, &end), connection),
+            Judgement::Lost(end) => {
                 // Between two messages it belongs to neither.
-                let is_lost = matches!(judgement, Judgement::Lost(_)) && transcript.mail != Answer::NotSent;
-                self.asides.extend(deferral.map(|known| (id, known)));
-                self.return_uncharged(in_flight, is_lost)?;
-                if let EndCause::Source(error) = &end.why {
-                    tracing::error!(id = %id, %error, "message-unreadable");
-                }
-                let trouble = Trouble::ended(end, connection.peer());
-                Ok(if is_lost { Attempt::Lost(trouble) } else { Attempt::Trouble(trouble) })
+                let lost = if transcript.mail == Answer::NotSent { End::Session } else { End::Lost };
+                self.cut_short(in_flight, &audience, (lost, &end), connection)
             }
-            Judgement::InDoubt(end) => {
-                self.asides.extend(deferral.map(|known| (id, known)));
-                self.unknown_end(in_flight, &audience, &end)?;
-                Ok(Attempt::Trouble(Trouble::ended(&end, connection.peer())))
-            }
+            Judgement::InDoubt(end) => self.cut_short(in_flight, &audience, (End::Unknown, &end), connection),
         }
     }
 
@@ -105,100 +91,62 @@ impl Sender {
         for (mailbox, outcome) in audience.settle(outcomes) {
             self.log_outcome(&in_flight, &mailbox, &outcome);
         }
-        if taken {
-            self.budget.delivered();
-            self.last_aside = None;
+        let (end, cause) = audience.end(taken);
+        let stage = end.stage();
+        let ruling = self.rule(&in_flight, end);
+        let stepped_aside = in_flight.record().is_none_or(|record| record.aside.is_none());
+        if stepped_aside && ruling.standing.aside.is_some() {
+            tracing::warn!(id = %in_flight.name().id, %cause, "message-stepped-aside");
         }
-        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
-        record.attempts += 1;
+        let mut record = restated(in_flight.record(), ruling.standing);
         record.set_recipients(&audience.reverse_path, &audience.recipients);
-        if let Some((deferral, cause)) = audience.deferral() {
-            return self.deferred(in_flight, record, (deferral, cause), taken);
+        match ruling.fate {
+            Fate::Delivered => self.spool.deliver(in_flight)?,
+            Fate::Failed => self.give_up(in_flight, record, &audience)?,
+            Fate::Waits => self.spool.defer(in_flight, Some(record))?,
+            Fate::Uncharged => self.spool.defer(in_flight, None)?,
         }
-        if audience.waiting().next().is_some() {
-            // Left over because the server takes no more at once: the rest goes next, from the head of the line.
-            self.spool.defer(in_flight, Some(record))?;
-            return Ok(Attempt::Settled { taken });
+        if let Some(first) = ruling.steps_aside {
+            self.set_aside(first)?;
         }
-        let all_taken = audience.recipients.iter().all(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
-        if all_taken && audience.problems.is_empty() {
-            self.spool.deliver(in_flight)?;
-        } else {
-            self.give_up(in_flight, record, &audience)?;
-        }
-        Ok(Attempt::Settled { taken })
+        Ok(match ruling.then {
+            Then::Proceed => Attempt::Settled { taken },
+            Then::HoldLine => Attempt::HoldsLine { cause },
+            Then::EndSession | Then::DeferredAlike => {
+                Attempt::Trouble(Trouble::deferred_alike(stage, &cause))
+            }
+        })
     }
 
-    fn deferred(
-        &mut self,
-        in_flight: InFlight,
-        mut record: Record,
-        (deferral, cause): (Deferral, String),
-        taken: bool,
-    ) -> Result<Attempt, SpoolError> {
-        let id = in_flight.name().id;
-        let is_known = self.asides.values().any(|a| a.is_like(&deferral) && a.shares_recipient(&deferral));
-        let next = match record.aside {
-            Some(_) => Next::StepAside,
-            // For this recipient the server has said so already: nobody has to wait to hear it again.
-            None if is_known && !self.budget.is_strict() => Next::StepAside,
-            None => self.budget.deferred(),
-        };
-        if next == Next::HoldLine {
-            self.spool.defer(in_flight, Some(record))?;
-            return Ok(Attempt::HoldsLine { cause });
-        }
-        let is_general = |last: &Deferral| {
-            last.is_like(&deferral) && !last.shares_recipient(&deferral) && !deferral.is_about_mailbox()
-        };
-        if record.aside.is_none() && !is_known && self.last_aside.as_ref().is_some_and(is_general) {
-            // Two in a row, and nobody in common: it is not about them.
-            self.spool.defer(in_flight, Some(record))?;
-            self.end_trial(id);
-            return Ok(Attempt::Trouble(Trouble::deferred_alike(deferral.stage, &cause)));
-        }
-        if record.aside.is_none() {
-            tracing::warn!(id = %id, %cause, "message-stepped-aside");
-            self.last_aside = Some(deferral.clone());
-        }
-        record.aside = Some(record.aside.map_or(0, |tries| tries.saturating_add(1)));
-        self.asides.insert(id, deferral);
-        self.schedule_aside(id, record.aside);
-        self.spool.defer(in_flight, Some(record))?;
-        Ok(Attempt::Settled { taken })
+    fn rule(&mut self, in_flight: &InFlight, end: End) -> Ruling {
+        let (id, standing) = (in_flight.name().id, standing(in_flight.record()));
+        self.schedule.ended(id, standing, end, &*self.spool, self.clock.monotonic())
     }
 
-    /// Charged nothing; but one that is aside waits for its next turn as after any other try. If the line is lost with
-    /// it, the gaps grow: each time everybody else waits an interval for it.
-    fn return_uncharged(&mut self, in_flight: InFlight, is_lost: bool) -> Result<(), SpoolError> {
-        let mut record = in_flight.record().filter(|record| record.aside.is_some()).cloned();
-        if let Some(record) = record.as_mut().filter(|_| is_lost) {
-            record.aside = record.aside.map(|tries| tries.saturating_add(1));
-        }
-        self.schedule_aside(in_flight.name().id, record.as_ref().and_then(|record| record.aside));
-        self.spool.defer(in_flight, record.filter(|_| is_lost))
-    }
-
-    /// The dot is out and nobody knows: it counts, for a message must not be sent again and again for ever.
-    fn unknown_end(
+    /// The transaction has no outcome.
+    fn cut_short(
         &mut self,
         in_flight: InFlight,
         audience: &Audience,
-        end: &SessionEnd,
-    ) -> Result<(), SpoolError> {
+        (end, why): (End, &SessionEnd),
+        connection: &Connection,
+    ) -> Result<Attempt, SpoolError> {
         let id = in_flight.name().id;
-        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
-        record.set_recipients(&audience.reverse_path, &audience.recipients);
-        record.unknown_ends += 1;
-        tracing::warn!(id = %id, cause = %end, times = record.unknown_ends, "outcome-unknown");
-        if let Some(tries) = record.aside {
-            record.aside = Some(tries.saturating_add(1));
-        } else if record.unknown_ends >= UNKNOWN_ENDS_MAX && !self.budget.is_strict() {
-            tracing::warn!(id = %id, cause = %end, "message-stepped-aside");
-            record.aside = Some(0);
+        let was = standing(in_flight.record());
+        let standing = self.rule(&in_flight, end.clone()).standing;
+        let mut record = restated(in_flight.record(), standing);
+        if end == End::Unknown {
+            tracing::warn!(%id, cause = %why, times = standing.unknown_ends, "outcome-unknown");
+            record.set_recipients(&audience.reverse_path, &audience.recipients);
         }
-        self.schedule_aside(id, record.aside);
-        self.spool.defer(in_flight, Some(record))
+        if was.aside.is_none() && standing.aside.is_some() {
+            tracing::warn!(%id, cause = %why, "message-stepped-aside");
+        }
+        if let EndCause::Source(error) = &why.why {
+            tracing::error!(%id, %error, "message-unreadable");
+        }
+        self.spool.defer(in_flight, (standing != was).then_some(record))?;
+        Ok(Attempt::Trouble(Trouble::ended(why, connection.peer())))
     }
 
     fn give_up(

@@ -13,7 +13,6 @@ mod state;
 mod tests;
 mod trouble;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +20,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::fs::Clock;
-use crate::mail::{EnhancedStatusCode, Mailbox, Monotonic, QueueId, Stage};
+use crate::mail::Monotonic;
 use crate::net::{Connection, Endpoint, TlsConfig, TlsOptions};
 use crate::outgoing;
-use crate::policy::{LineBudget, login_gap};
+use crate::policy::{Schedule, Terms, login_gap};
 use crate::smtp::{Login, Pipelining, Secret, SessionOptions, Timeouts, TlsMode};
 use crate::spool::{Spool, SpoolError};
 
@@ -104,37 +103,14 @@ pub struct Sender {
     spool: Arc<Spool>,
     clock: Arc<dyn Clock>,
     options: Options,
-    budget: LineBudget,
-    /// The head of the line is not tried before this.
-    held_until: Option<Monotonic>,
-    /// When each message that is aside is tried again; at once if it is not here.
-    aside_due: HashMap<QueueId, Monotonic>,
-    /// The last attempt was at a message aside: now the line has its turn.
-    line_has_turn: bool,
+    schedule: Schedule,
     refused_logins: u32,
-    /// The message in whose transactions the line was lost, and how often in a row.
-    lost: Option<(QueueId, u32)>,
-    /// It is aside for as long as it takes to see whether the next message fares better.
-    on_trial: Option<QueueId>,
-    /// What deferred the last message that stepped aside, unless something was delivered since.
-    last_aside: Option<Deferral>,
-    /// The same for each message that is aside.
-    asides: HashMap<QueueId, Deferral>,
     /// The next message, where its requests may ride behind the final dot of the one before.
     prepared: Option<prepare::Prepared>,
     /// No requests ride before this: a server did not bear it.
     no_overlap_before: Option<Monotonic>,
     said: Option<Said>,
     said_certificate: Option<String>,
-}
-
-/// What a server said when it deferred, without its text, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Deferral {
-    stage: Stage,
-    code: u16,
-    enhanced: Option<EnhancedStatusCode>,
-    recipients: Vec<Mailbox>,
 }
 
 impl Stop {
@@ -167,20 +143,13 @@ impl Stop {
 impl Sender {
     /// A sender for a spool that was recovered.
     pub fn new(spool: Arc<Spool>, clock: Arc<dyn Clock>, options: Options) -> Sender {
-        let budget = LineBudget::new(options.hold_line, options.retry_interval);
+        let terms = Terms { retry_interval: options.retry_interval, hold_line: options.hold_line };
         Sender {
             spool,
             clock,
             options,
-            budget,
-            held_until: None,
-            aside_due: HashMap::new(),
-            line_has_turn: true,
+            schedule: Schedule::new(terms),
             refused_logins: 0,
-            lost: None,
-            on_trial: None,
-            last_aside: None,
-            asides: HashMap::new(),
             prepared: None,
             no_overlap_before: None,
             said: None,
@@ -220,7 +189,7 @@ impl Sender {
             tokio::select! {
                 () = time => {}
                 () = accepted => {}
-                () = wake.flush.notified() => self.try_everything_now(),
+                () = wake.flush.notified() => self.schedule.everything_is_due(),
                 () = stop.requested() => return Ok(()),
             }
         }
@@ -309,7 +278,6 @@ impl Sender {
                 }
                 return Ok(trouble.map(PassEnd::Unusable));
             }
-            self.line_has_turn = self.spool.head() != Some(id);
             let attempt = self.attempt(&mut connection, id, stop).await?;
             if !connection.bears_overlap() {
                 self.no_overlap_before = Some(self.clock.monotonic() + NO_OVERLAP_FOR);
@@ -318,17 +286,9 @@ impl Sender {
                 Attempt::NotSent => self.say_what_is_held(),
                 Attempt::Settled { taken: message_taken } => {
                     *taken += u64::from(message_taken);
-                    self.end_trial(id);
                     self.say_line_moves();
                 }
-                Attempt::HoldsLine { cause } => {
-                    self.end_trial(id);
-                    self.hold_line(id, cause);
-                }
-                Attempt::Lost(trouble) => {
-                    self.line_lost(id)?;
-                    return Ok(Some(PassEnd::Unusable(trouble)));
-                }
+                Attempt::HoldsLine { cause } => self.say_held(id, cause),
                 Attempt::Trouble(trouble) => return Ok(Some(PassEnd::Unusable(trouble))),
                 Attempt::Stopped => return Ok(Some(PassEnd::Stopped)),
             }
@@ -367,22 +327,6 @@ impl Sender {
             if trouble.is_refused_login() { login_gap(self.refused_logins, interval) } else { interval };
         let jitter = u64::from(self.clock.monotonic().0.subsec_micros()) % 100;
         gap.mul_f64(0.95 + jitter as f64 / 1000.0)
-    }
-}
-
-impl Deferral {
-    fn is_like(&self, other: &Deferral) -> bool {
-        (self.stage, self.code, self.enhanced) == (other.stage, other.code, other.enhanced)
-    }
-
-    /// X.1.x and X.2.x are about an address or a mailbox (RFC 3463 sections 3.2 and 3.3): two full mailboxes are two full
-    /// mailboxes.
-    fn is_about_mailbox(&self) -> bool {
-        self.stage == Stage::Rcpt && self.enhanced.is_some_and(|code| matches!(code.subject, 1 | 2))
-    }
-
-    fn shares_recipient(&self, other: &Deferral) -> bool {
-        self.recipients.iter().any(|mailbox| other.recipients.contains(mailbox))
     }
 }
 

@@ -1,11 +1,12 @@
 //! A message made ready for its transaction: read once, before its turn where it may ride behind the one before.
 
-use super::{Deferral, Sender, Stop};
+use super::{Sender, Stop};
 use crate::fs::File;
-use crate::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath};
+use crate::mail::{Envelope, Mailbox, Outcome, QueueId, ReversePath};
 use crate::message::NoEnvelope;
 use crate::net::Connection;
 use crate::outgoing::{self, Addressed, Outgoing, Unsendable};
+use crate::policy::{End, ReplyKind, Setback};
 use crate::smtp::Transaction;
 use crate::spool::{Name, Recipient, Record};
 
@@ -66,35 +67,42 @@ impl Sender {
     /// it is the head of the line and nothing holds it, nobody aside has his turn, and the server bears it. Whether
     /// it really rides is the session's to say. `None` also if it cannot be read: that is told when its turn comes.
     pub(super) fn prepare_next(&self, connection: &Connection, stop: &Stop) -> Option<Prepared> {
-        // After a lost line the attempt is repeated alone.
-        let alone = self.lost.is_some() || self.on_trial.is_some() || stop.is_requested();
-        if alone
-            || !connection.extensions().pipelining
-            || !connection.bears_overlap()
-            || self.aside_due_now().is_some()
-        {
+        if stop.is_requested() || !connection.extensions().pipelining || !connection.bears_overlap() {
             return None;
         }
-        let (name, record, file) = self.spool.peek(self.head_due()?)?;
+        let next = self.schedule.rider(&*self.spool, self.clock.monotonic())?;
+        let (name, record, file) = self.spool.peek(next)?;
         Prepared::read(&*file, &name, record.as_ref(), &self.options.outgoing).ok()
     }
 
     /// The message whose requests rode behind the last final dot, if it is still the next.
     pub(super) fn rider(&self) -> Option<QueueId> {
         let rider = self.prepared.as_ref()?.id;
-        self.head_due().filter(|head| *head == rider)
+        self.schedule.due_in_line(&*self.spool, self.clock.monotonic()).filter(|next| *next == rider)
     }
 }
 
 impl Audience {
+    /// What the transaction that was just settled comes to, and the server's words if somebody is deferred.
+    pub(super) fn end(&self, taken: bool) -> (End, String) {
+        if let Some((deferral, cause)) = self.deferral() {
+            return (End::Deferred { taken, deferral }, cause);
+        }
+        if self.waiting().next().is_some() {
+            // The rest goes next, from the head of the line.
+            return (End::LeftOver, String::new());
+        }
+        let all_taken = self.recipients.iter().all(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
+        (End::Done { taken, given_up: !all_taken || !self.problems.is_empty() }, String::new())
+    }
+
     /// The first deferral among those that still wait, for all of them, and the server's words.
-    pub(super) fn deferral(&self) -> Option<(Deferral, String)> {
-        let recipients: Vec<Mailbox> = self.waiting().map(|r| r.mailbox.clone()).collect();
+    fn deferral(&self) -> Option<(Setback, String)> {
         self.waiting().find_map(|r| match &r.outcome {
             Some(Outcome::Deferred(stage, reply)) => {
-                let Reply { code, enhanced, .. } = *reply;
-                let deferral = Deferral { stage: *stage, code, enhanced, recipients: recipients.clone() };
-                Some((deferral, format!("{reply} (in reply to {})", stage.request())))
+                let recipients = self.waiting().map(|r| r.mailbox.clone()).collect();
+                let setback = Setback { said: ReplyKind::of(*stage, reply), recipients };
+                Some((setback, format!("{reply} (in reply to {})", stage.request())))
             }
             _ => None,
         })

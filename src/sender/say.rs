@@ -9,8 +9,7 @@ use crate::spool::OutOfLine;
 const HELD_SHOWN: usize = 200;
 
 impl Sender {
-    pub(super) fn hold_line(&mut self, id: QueueId, cause: String) {
-        self.held_until = Some(self.clock.monotonic() + self.options.retry_interval);
+    pub(super) fn say_held(&mut self, id: QueueId, cause: String) {
         let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
         self.say(SenderState::Held { smarthost, since: 0, message: id.to_string(), cause });
     }

@@ -60,6 +60,10 @@ impl Bench {
     }
 
     fn sender(&self, port: u16) -> Sender {
+        Sender::new(self.spool.clone(), self.clock.clone(), Self::options(port))
+    }
+
+    fn options(port: u16) -> Options {
         let smarthost = Smarthost {
             name: "test".into(),
             endpoint: Endpoint { host: "127.0.0.1".into(), port, implicit: false },
@@ -74,14 +78,13 @@ impl Bench {
             domain: None,
             received: true,
         };
-        let options = Options {
+        Options {
             smarthost: Some(smarthost),
             outgoing,
             retry_interval: Duration::from_secs(30),
             hold_line: Some(Duration::from_secs(60)),
             keep_open: Duration::ZERO,
-        };
-        Sender::new(self.spool.clone(), self.clock.clone(), options)
+        }
     }
 
     /// One pass, one retry interval later than the one before.
@@ -294,10 +297,9 @@ async fn an_idle_session_that_is_kept_long_does_not_put_off_a_retry() {
         if tries == 1 && asked.starts_with("RCPT") { "450 4.2.0 later" } else { "250 ok" }
     })
     .await;
-    let mut sender = bench.sender(port);
-    sender.clock = Arc::new(crate::fs::SystemClock);
-    sender.options.retry_interval = Duration::from_millis(50);
-    sender.options.keep_open = Duration::from_secs(3600);
+    let (retry_interval, keep_open) = (Duration::from_millis(50), Duration::from_secs(3600));
+    let options = Options { retry_interval, keep_open, ..Bench::options(port) };
+    let mut sender = Sender::new(bench.spool.clone(), Arc::new(crate::fs::SystemClock), options);
     let (_stop, mut stopped) = Stop::pair();
     let wake = Wake::default();
     let told = tokio::select! {
@@ -603,9 +605,8 @@ async fn a_line_that_is_held_for_ever_is_strict_whatever_comes() {
         let is_hit =
             move |asked: &str| asked == victim || (victim.starts_with('<') && asked.contains(victim));
         let (port, mut told) = server(move |asked| if is_hit(asked) { said } else { "250 ok" }).await;
-        let mut sender = bench.sender(port);
-        sender.options.hold_line = None;
-        sender.budget = LineBudget::new(None, sender.options.retry_interval);
+        let options = Options { hold_line: None, ..Bench::options(port) };
+        let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
         for _ in 0..10 {
             bench.pass(&mut sender).await;
         }

@@ -1,6 +1,7 @@
 //! Who is next: the order of the waiting messages, in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::name::Name;
 use super::record::Record;
@@ -74,6 +75,10 @@ impl Line {
 
     pub(super) fn head(&self) -> Option<QueueId> {
         self.in_line.keys().next().copied()
+    }
+
+    pub(super) fn behind(&self, id: QueueId) -> Option<QueueId> {
+        self.in_line.range((Bound::Excluded(id), Bound::Unbounded)).next().map(|(id, _)| *id)
     }
 
     pub(super) fn name(&self, id: QueueId) -> Option<Name> {

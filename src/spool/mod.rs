@@ -103,6 +103,11 @@ impl Spool {
         self.line().head()
     }
 
+    /// The first in line behind `id`, whether that is in line or not.
+    pub fn behind(&self, id: QueueId) -> Option<QueueId> {
+        self.line().behind(id)
+    }
+
     /// What waits out of line, in order of acceptance.
     pub fn out_of_line(&self) -> Vec<(QueueId, OutOfLine)> {
         self.line().out_of_line()
