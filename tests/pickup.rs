@@ -30,6 +30,9 @@ impl Lease for Alone {}
 struct TestClock(AtomicU64);
 
 impl Clock for TestClock {
+    fn boot(&self) -> String {
+        "one".into()
+    }
     fn monotonic(&self) -> Monotonic {
         Monotonic(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }

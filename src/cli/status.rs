@@ -165,6 +165,20 @@ impl Status {
                 lines.push(format!("           {cause}"));
                 lines.push(format!("           hint: {hint}"));
             }
+            Some(state @ SenderState::BreakerOpen { smarthost, cause, hint, .. }) => {
+                lines.push(format!(
+                    "smarthost  {smarthost}: REFUSES WHAT IT IS GIVEN since {}",
+                    state.since()
+                ));
+                lines.push(format!("           {cause}"));
+                lines.push(format!("           hint: {hint}"));
+            }
+            Some(state @ SenderState::Paced { smarthost, .. }) => {
+                lines.push(format!(
+                    "smarthost  {smarthost}: delivery.rate is used up since {}",
+                    state.since()
+                ));
+            }
             Some(state @ SenderState::Held { smarthost, message, cause, .. }) => {
                 lines.push(format!(
                     "smarthost  {smarthost}: a deferred message holds the line since {}",

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Source};
 use super::raw::{At, Raw, RawPassword, RawPasswordTable, RawSmarthost};
-use super::value::{Url, parse_duration, parse_url};
+use super::value::{Url, parse_duration, parse_rate, parse_url};
 use super::{Config, Delivery, Identity, Password, Pickup, Smarthost, Tls};
 use crate::pickup::Pattern;
 
@@ -130,7 +130,15 @@ fn check_delivery(layers: &Layers) -> Result<Delivery, ConfigError> {
         "forever" => Ok(None),
         _ => parse_duration(text).map(Some).map_err(|e| format!("{e}; or \"forever\"")),
     };
+    let max_age = |text: &str| match text {
+        "forever" => Ok(None),
+        _ => positive(text).map(Some).map_err(|e| format!("{e}; or \"forever\"")),
+    };
+    let max_attempts = layers.value(|r| &r.delivery.max_attempts, |most| Ok(*most))?;
     Ok(Delivery {
+        max_age: layers.text(|r| &r.delivery.max_age, max_age)?.unwrap_or(Some(DEFAULT_MAX_AGE)),
+        max_attempts: max_attempts.filter(|most| *most > 0),
+        rate: layers.text(|r| &r.delivery.rate, parse_rate)?.flatten(),
         retry_interval: layers
             .text(|r| &r.delivery.retry_interval, positive)?
             .unwrap_or(Duration::from_secs(30)),
@@ -179,6 +187,7 @@ fn plain_smarthost(url: Url) -> Smarthost {
     }
 }
 
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(14 * 86_400);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 fn check_smarthost(source: &Source, raw: &RawSmarthost) -> Result<Smarthost, ConfigError> {
@@ -314,12 +323,25 @@ mod tests {
         );
         assert!(error("[[smarthost]]\nurl=\"smtp://a\"\n[[smarthost]]\nurl=\"smtp://b\"").contains("line 4"));
         assert!(error("[[smarthost]]\nname=\"x\"").contains("has no url"));
+        let rate = error("[delivery]\nrate = \"0/min\"");
+        assert!(rate.contains("line 2: expected a rate like \"30/min\""), "{rate}");
+        assert!(error("[delivery]\nmax_age = \"0s\"").contains("above zero, found \"0s\"; or \"forever\""));
         let bare = error("[log]\nlevel = info # loud");
         assert!(bare.contains("line 2: expected a value in quotes, \"info\", found info\n"), "{bare}");
         assert!(error("[delivery]\nreceived = \"true\"").contains("expected a boolean"));
         assert!(
             error("[pickup]\nsettle = 5").contains("line 2: invalid type: integer `5`, expected a string")
         );
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_a_span() {
+        let rate = |text: &str| parse_text(&format!("[delivery]\nrate = \"{text}\"")).unwrap().delivery.rate;
+        let shown = |text: &str| rate(text).map(|rate| (rate.count, rate.per.as_secs()));
+        assert_eq!(shown("30/min"), Some((30, 60)));
+        assert_eq!(shown("1000/h"), Some((1000, 3600)));
+        assert_eq!(shown("5/10s"), Some((5, 10)));
+        assert_eq!(shown("off"), None);
     }
 
     #[test]

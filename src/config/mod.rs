@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::mail::Mailbox;
 use crate::pickup::Pattern;
+use crate::policy::Rate;
 use crate::smtp::Secret;
 
 pub use error::ConfigError;
@@ -113,6 +114,12 @@ pub struct Delivery {
     pub retry_interval: Duration,
     /// How long deferred messages may hold the line; `None` is for ever.
     pub hold_line: Option<Duration>,
+    /// How long a deferred message is tried, in time in which the smarthost was usable; `None` is for ever.
+    pub max_age: Option<Duration>,
+    /// How often a message is tried; `None` is without end.
+    pub max_attempts: Option<u32>,
+    /// How many transactions may begin; `None` is as many as there are.
+    pub rate: Option<Rate>,
     /// How long an idle session is kept.
     pub keep_open: Duration,
     /// Whether a `Received:` line is added.

@@ -78,6 +78,9 @@ pub(super) struct RawPasswordTable {
 pub(super) struct RawDelivery {
     pub(super) retry_interval: At<String>,
     pub(super) hold_line: At<String>,
+    pub(super) max_age: At<String>,
+    pub(super) max_attempts: At<u32>,
+    pub(super) rate: At<String>,
     pub(super) keep_open: At<String>,
     pub(super) received: At<bool>,
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::policy::Rate;
+
 /// A span of time: a whole number with a unit, `500ms`, `30s`, `5m`, `2h`, `14d`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let error = || {
@@ -19,6 +21,27 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(error()),
     };
     number.checked_mul(millis_per_unit).map(Duration::from_millis).ok_or_else(error)
+}
+
+/// So many in a span of time: `30/min`, `1000/h`, `5/10s`. `off` is no limit.
+pub(super) fn parse_rate(text: &str) -> Result<Option<Rate>, String> {
+    let error =
+        || format!("expected a rate like \"30/min\", \"1000/h\" or \"5/10s\", or \"off\", found {text:?}");
+    if text == "off" {
+        return Ok(None);
+    }
+    let (count, per) = text.split_once('/').ok_or_else(error)?;
+    let per = match per {
+        "s" | "m" | "h" | "d" => format!("1{per}"),
+        "min" => "1m".to_owned(),
+        span => span.to_owned(),
+    };
+    let rate =
+        Rate { count: count.parse().map_err(|_| error())?, per: parse_duration(&per).map_err(|_| error())? };
+    if rate.count == 0 || rate.per.is_zero() {
+        return Err(error());
+    }
+    Ok(Some(rate))
 }
 
 /// A smarthost's url.

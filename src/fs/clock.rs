@@ -12,6 +12,9 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Monotonic;
     /// What the box believes the time of day to be.
     fn wall(&self) -> UnixTime;
+    /// Which boot [`Clock::monotonic`] counts from: the same text as long as its readings can be compared. Empty if nobody
+    /// knows.
+    fn boot(&self) -> String;
 }
 
 /// The clocks of the operating system.
@@ -30,5 +33,11 @@ impl Clock for SystemClock {
         let now = SystemTime::now();
         // Before 1970 is as good as 1970: nothing is compared with it.
         UnixTime::from_millis(now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64))
+    }
+
+    fn boot(&self) -> String {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        // Without one nothing is compared over two runs.
+        text.map_or_else(|_| String::new(), |id| id.trim().to_owned())
     }
 }

@@ -27,6 +27,9 @@ impl Hand {
 }
 
 impl Clock for Hand {
+    fn boot(&self) -> String {
+        "one".into()
+    }
     fn monotonic(&self) -> Monotonic {
         self.advance(self.stride);
         Monotonic(*self.now.lock().unwrap())

@@ -9,14 +9,23 @@
 //! What is not understood is temporary.
 
 mod asides;
+mod breaker;
 mod classify;
 mod judge;
 mod kind;
+mod memory;
 mod pace;
+mod rate;
+mod ruling;
 mod schedule;
+mod usable;
 
 pub use classify::{Class, classify};
 pub use judge::{Judgement, judge};
 pub use kind::{ReplyKind, Setback};
+pub use memory::Memory;
 pub use pace::{LineBudget, Next, aside_gap, login_gap};
-pub use schedule::{End, Fate, Queue, Ruling, Schedule, Standing, Terms, Then};
+pub use rate::Rate;
+pub use ruling::{End, Expiry, Fate, Queue, Ruling, Standing, Terms, Then};
+pub use schedule::Schedule;
+pub use usable::Age;

@@ -49,6 +49,16 @@ impl LineBudget {
         self.hold_line.is_none()
     }
 
+    /// How much of it is used up.
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+
+    /// So much was used up before.
+    pub fn recall(&mut self, spent: Duration) {
+        self.spent = spent;
+    }
+
     /// A message was delivered.
     pub fn delivered(&mut self) {
         self.spent = Duration::ZERO;

@@ -4,128 +4,23 @@
 //! rules. In line the messages leave in order, and the head may hold those behind it for as long as the budget lasts;
 //! those aside are tried on a schedule of their own, in turn with the line.
 
-use std::time::Duration;
-
 use super::asides::Asides;
-use super::{LineBudget, Next, Setback};
-use crate::mail::{Monotonic, QueueId, Stage};
+use super::breaker::{Blame, Breaker};
+use super::rate::Pace;
+use super::usable::{Age, UsableTime};
+use super::{End, Expiry, Fate, LineBudget, Next, Queue, Ruling, Setback, Standing, Terms, Then};
+use crate::mail::{Monotonic, QueueId};
 
 /// So often in a row the line may be lost with one message before the next one is tried.
 const LOST_MAX: u32 = 3;
 /// After so many transactions that ended with the dot out and no reply the message steps aside.
 const UNKNOWN_ENDS_MAX: u32 = 3;
 
-/// The messages that wait, without the one in transaction.
-pub trait Queue {
-    /// The first in line.
-    fn head(&self) -> Option<QueueId>;
-    /// The first in line behind `id`.
-    fn behind(&self, id: QueueId) -> Option<QueueId>;
-    /// The first aside that `is` says yes to.
-    fn find_aside(&self, is: &mut dyn FnMut(QueueId) -> bool) -> Option<QueueId>;
-}
-
-/// How messages are to be treated.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// Between two tries.
-    pub retry_interval: Duration,
-    /// How long deferred messages may hold the line; `None` is for ever.
-    pub hold_line: Option<Duration>,
-}
-
-/// What is on record of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
-    /// Set when it stepped aside from the line: how often it was tried since.
-    pub aside: Option<u32>,
-    /// Transactions that ended with an outcome for it.
-    pub attempts: u32,
-    /// Transactions that ended with the final dot out and no reply.
-    pub unknown_ends: u32,
-}
-
-/// What came of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
-    /// Every recipient has a final outcome. `taken`: the server took the message for somebody.
-    Done {
-        /// In this transaction.
-        taken: bool,
-        /// Not all have it: the message is given up.
-        given_up: bool,
-    },
-    /// The server takes only so many recipients at once, and nobody was deferred.
-    LeftOver,
-    /// Recipients wait because the server said so.
-    Deferred {
-        /// In this transaction the server took the message for somebody.
-        taken: bool,
-        /// What it said, and who waits.
-        deferral: Setback,
-    },
-    /// A session problem.
-    Session,
-    /// The line was lost before the final dot.
-    Lost,
-    /// The final dot is out and no reply came.
-    Unknown,
-}
-
-impl End {
-    /// Where the server said what it said.
-    pub fn stage(&self) -> Stage {
-        match self {
-            End::Deferred { deferral, .. } => deferral.said.stage,
-            _ => Stage::FinalDot,
-        }
-    }
-}
-
-/// What becomes of the message that was tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// The smarthost has it.
-    Delivered,
-    /// It is given up for what the server said.
-    Failed,
-    /// It waits, and its outcomes go on record.
-    Waits,
-    /// It waits, and is charged nothing.
-    Uncharged,
-}
-
-/// What comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// The next message.
-    Proceed,
-    /// It holds the line.
-    HoldLine,
-    /// The session is of no use; the smarthost is tried again after an interval.
-    EndSession,
-    /// The same: the server defers whatever it is given.
-    DeferredAlike,
-}
-
-/// What is to be done after a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ruling {
-    /// What goes on record.
-    pub standing: Standing,
-    /// What becomes of the message.
-    pub fate: Fate,
-    /// This other message steps aside: the line is lost with it and not with others.
-    pub steps_aside: Option<QueueId>,
-    /// What comes next.
-    pub then: Then,
-}
-
 /// What the past makes of the future. See the head of this file.
 #[derive(Debug)]
 pub struct Schedule {
     terms: Terms,
-    budget: LineBudget,
+    pub(super) budget: LineBudget,
     /// The line is not tried before this.
     held_until: Option<Monotonic>,
     asides: Asides,
@@ -136,7 +31,12 @@ pub struct Schedule {
     /// It lets the next one pass, in memory only, until it is seen whether that fares better.
     trial: Option<QueueId>,
     /// What deferred the last message that stepped aside, unless something was delivered since.
-    last_aside: Option<Setback>,
+    pub(super) last_aside: Option<Setback>,
+    pub(super) breaker: Breaker,
+    pub(super) usable: UsableTime,
+    pub(super) pace: Pace,
+    /// What is to outlive this run has changed.
+    changed: bool,
 }
 
 impl Schedule {
@@ -144,19 +44,44 @@ impl Schedule {
     pub fn new(terms: Terms) -> Schedule {
         Schedule {
             budget: LineBudget::new(terms.hold_line, terms.retry_interval),
-            terms,
             held_until: None,
             asides: Asides::default(),
             line_has_turn: true,
             lost: None,
             trial: None,
             last_aside: None,
+            breaker: Breaker::default(),
+            usable: UsableTime::default(),
+            pace: Pace::new(terms.rate),
+            changed: false,
+            terms,
         }
+    }
+
+    /// What its record says of a message that was aside before the sender began.
+    pub fn recall_aside(&mut self, id: QueueId, deferral: Setback) {
+        self.asides.deferred(id, deferral);
+    }
+
+    /// While the breaker is open: the messages that opened it and those refused since. None of them is given up.
+    pub fn failed_while_open(&self) -> Vec<QueueId> {
+        self.breaker.open.iter().flat_map(|open| open.failed.iter().copied()).collect()
+    }
+
+    /// Whether what is to outlive this run has changed since this was asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// The message that is due: the next in line unless the line is held, and in turn with it those aside. To ask changes
     /// nothing: the turn passes when one of them is tried.
     pub fn due(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
+        if !self.pace.allows(now) {
+            return None;
+        }
+        if self.breaker.is_open() {
+            return self.breaker.probe(queue);
+        }
         let in_line = self.due_in_line(queue, now);
         if in_line.is_some() && self.line_has_turn {
             return in_line;
@@ -164,8 +89,11 @@ impl Schedule {
         self.due_aside(queue, now).or(in_line)
     }
 
-    /// The next in line, unless the line is held.
+    /// The next in line, unless something holds it.
     pub fn due_in_line(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
+        if self.breaker.is_open() || !self.pace.allows(now) {
+            return None;
+        }
         self.next_in_line(queue).filter(|_| self.held_until.is_none_or(|until| until <= now))
     }
 
@@ -190,7 +118,15 @@ impl Schedule {
             first = Some(first.map_or(due, |first| first.min(due)));
             false
         });
-        first
+        if self.breaker.is_open() {
+            first = queue.waiting_behind(None).map(|_| now);
+        }
+        first.map(|first| self.pace.next().map_or(first, |next| first.max(next)))
+    }
+
+    /// Whether only the rate keeps something from being sent.
+    pub fn waits_for_rate(&self, queue: &dyn Queue, now: Monotonic) -> bool {
+        !self.pace.allows(now) && self.next_due(queue, now) == self.pace.next()
     }
 
     /// The message that may ride behind the one in transaction: the next in line, if nobody aside has his turn. After a lost
@@ -203,8 +139,11 @@ impl Schedule {
     }
 
     /// A transaction begins with the message `id`; `queue` has it still.
-    pub fn begins(&mut self, id: QueueId, queue: &dyn Queue) {
+    pub fn begins(&mut self, id: QueueId, queue: &dyn Queue, now: Monotonic) {
         self.line_has_turn = self.next_in_line(queue) != Some(id);
+        self.breaker.begins(id);
+        self.pace.begins(now);
+        self.changed |= self.pace.is_limited() || self.breaker.is_open();
     }
 
     /// What came of the transaction with the message `id`, of which `standing` was on record. `queue` does not have it.
@@ -216,50 +155,95 @@ impl Schedule {
         queue: &dyn Queue,
         now: Monotonic,
     ) -> Ruling {
-        match end {
-            End::Done { taken, given_up } => {
-                let fate = if given_up { Fate::Failed } else { Fate::Delivered };
-                self.asides.forget(id);
-                self.settled(id, charged(standing), (fate, Then::Proceed), taken, queue)
+        let taken = match end {
+            End::Done { taken, .. } | End::Deferred { taken, .. } => taken,
+            End::LeftOver => true,
+            End::Session | End::Lost | End::Unknown => false,
+        };
+        let closes_breaker = taken && self.delivered(id, now);
+        let ruling = match end {
+            End::Done { given_up: true, taken: false, .. } | End::Deferred { taken: false, .. }
+                if self.breaker.is_open() =>
+            {
+                self.refused_while_open(id, standing, now)
             }
-            End::LeftOver => self.settled(id, standing, (Fate::Waits, Then::Proceed), true, queue),
-            End::Deferred { taken, deferral } => self.deferred(id, standing, (taken, deferral), queue, now),
+            End::Done { taken, given_up, refused } => {
+                let refused = refused.filter(|_| given_up && !taken);
+                self.done(id, standing, (given_up, refused), queue, now)
+            }
+            End::LeftOver => {
+                self.usable.answered(now);
+                Ruling::new(standing, Fate::Waits, Then::Proceed).with(self.end_trial(id, queue))
+            }
+            End::Deferred { deferral, .. } => self.deferred(id, standing, deferral, queue, now),
             End::Session => {
                 self.put_off(id, standing.aside, now);
-                ruling(standing, Fate::Uncharged, Then::EndSession)
+                Ruling::new(standing, Fate::Uncharged, Then::EndSession)
             }
             End::Lost => self.line_lost(id, standing, queue, now),
             End::Unknown => self.unknown(id, standing, now),
+        };
+        if matches!(ruling.then, Then::EndSession | Then::DeferredAlike | Then::BreakerOpen) {
+            self.session_problem();
         }
+        Ruling { closes_breaker, ..ruling }
     }
 
-    fn settled(
+    /// The smarthost cannot be used, whatever it is that keeps it.
+    pub fn session_problem(&mut self) {
+        self.changed |= self.usable.answered_at().is_some();
+        self.usable.session_problem();
+    }
+
+    /// The server took a message. True if that closes the breaker.
+    fn delivered(&mut self, id: QueueId, now: Monotonic) -> bool {
+        self.changed |=
+            !self.budget.spent().is_zero() || self.last_aside.is_some() || self.breaker.knows_any();
+        self.budget.delivered();
+        self.last_aside = None;
+        self.asides.delivered(id, self.terms.retry_interval, now);
+        self.breaker.delivered()
+    }
+
+    fn done(
         &mut self,
         id: QueueId,
         standing: Standing,
-        (fate, then): (Fate, Then),
-        taken: bool,
+        (given_up, refused): (bool, Option<Setback>),
         queue: &dyn Queue,
+        now: Monotonic,
     ) -> Ruling {
-        if taken {
-            self.budget.delivered();
-            self.last_aside = None;
+        let steps_aside = self.end_trial(id, queue);
+        self.changed |= refused.is_some();
+        if let Some(Blame::Opens(brings_back)) = refused.map(|why| self.breaker.failed(id, why)) {
+            self.put_off(id, standing.aside, now);
+            return Ruling { brings_back, ..Ruling::new(standing, Fate::Uncharged, Then::BreakerOpen) }
+                .with(steps_aside);
         }
-        Ruling { standing, fate, steps_aside: self.end_trial(id, queue), then }
+        self.usable.answered(now);
+        self.asides.forget(id);
+        let fate = if given_up { Fate::Failed } else { Fate::Delivered };
+        Ruling::new(charged(standing), fate, Then::Proceed).with(steps_aside)
+    }
+
+    /// Nothing is given up, and nothing steps aside, while the configuration is at fault.
+    fn refused_while_open(&mut self, id: QueueId, standing: Standing, now: Monotonic) -> Ruling {
+        self.breaker.probed_in_vain(id);
+        self.changed = true;
+        self.put_off(id, standing.aside, now);
+        Ruling::new(standing, Fate::Uncharged, Then::BreakerOpen)
     }
 
     fn deferred(
         &mut self,
         id: QueueId,
         standing: Standing,
-        (taken, deferral): (bool, Setback),
+        deferral: Setback,
         queue: &dyn Queue,
         now: Monotonic,
     ) -> Ruling {
-        if taken {
-            self.budget.delivered();
-            self.last_aside = None;
-        }
+        self.changed = true;
+        let steps_aside = self.end_trial(id, queue);
         let is_known = self.asides.know(&deferral, queue);
         let next = match standing.aside {
             Some(_) => Next::StepAside,
@@ -270,22 +254,34 @@ impl Schedule {
         let is_general = self.last_aside.as_ref().is_some_and(|last| last.is_general_with(&deferral));
         if next == Next::StepAside && standing.aside.is_none() && !is_known && is_general {
             // Two in a row, and nobody in common: it is not about them.
-            let steps_aside = self.end_trial(id, queue);
-            return Ruling { standing, fate: Fate::Waits, steps_aside, then: Then::DeferredAlike };
+            return Ruling::new(standing, Fate::Waits, Then::DeferredAlike).with(steps_aside);
         }
+        self.usable.answered(now);
         let mut standing = charged(standing);
-        let steps_aside = self.end_trial(id, queue);
+        standing.age = Some(self.usable.age(standing.age));
+        if let Some(expiry) = self.expired(standing) {
+            self.asides.forget(id);
+            return Ruling::new(standing, Fate::Expired(expiry), Then::Proceed).with(steps_aside);
+        }
         if next == Next::HoldLine {
             self.held_until = Some(now + self.terms.retry_interval);
-            return Ruling { standing, fate: Fate::Waits, steps_aside, then: Then::HoldLine };
+            return Ruling::new(standing, Fate::Waits, Then::HoldLine).with(steps_aside);
         }
         if standing.aside.is_none() {
             self.last_aside = Some(deferral.clone());
         }
-        standing.aside = Some(standing.aside.map_or(0, |tries| tries.saturating_add(1)));
-        self.asides.deferred(id, deferral);
+        standing.aside = Some(self.asides.tries(id, standing.aside));
         self.put_off(id, standing.aside, now);
-        Ruling { standing, fate: Fate::Waits, steps_aside, then: Then::Proceed }
+        self.asides.deferred(id, deferral);
+        Ruling::new(standing, Fate::Waits, Then::Proceed).with(steps_aside)
+    }
+
+    /// Asked only of a message that a usable smarthost has just deferred: no outage and no silence ends one.
+    fn expired(&self, standing: Standing) -> Option<Expiry> {
+        let age =
+            standing.age.map(Age::span).filter(|age| self.terms.max_age.is_some_and(|most| *age >= most));
+        let often = self.terms.max_attempts.is_some_and(|most| standing.attempts >= most);
+        age.map(Expiry::Age).or(often.then_some(Expiry::Attempts(standing.attempts)))
     }
 
     /// The line was lost in a transaction of this message. That is charged to nobody; but after three times in a row the
@@ -302,6 +298,9 @@ impl Schedule {
         if let Some(tries) = standing.aside {
             standing.aside = Some(tries.saturating_add(1));
             self.put_off(id, standing.aside, now);
+            self.asides.unanswered(id);
+        } else if self.breaker.is_open() {
+            // What stops the line is known, and the probes go on in turn.
         } else if self.trial.take().is_none() {
             let times = self.lost.filter(|(last, _)| *last == id).map_or(1, |(_, times)| times + 1);
             self.lost = Some((id, times));
@@ -310,19 +309,22 @@ impl Schedule {
                 self.trial = Some(id);
             }
         }
-        ruling(standing, Fate::Uncharged, Then::EndSession)
+        Ruling::new(standing, Fate::Uncharged, Then::EndSession)
     }
 
     /// The dot is out and nobody knows: it counts, for a message must not be sent again and again for ever.
     fn unknown(&mut self, id: QueueId, mut standing: Standing, now: Monotonic) -> Ruling {
-        standing.unknown_ends += 1;
+        standing.unknown_ends = standing.unknown_ends.saturating_add(1);
         if let Some(tries) = standing.aside {
             standing.aside = Some(tries.saturating_add(1));
         } else if standing.unknown_ends >= UNKNOWN_ENDS_MAX && !self.budget.is_strict() {
             standing.aside = Some(0);
         }
         self.put_off(id, standing.aside, now);
-        ruling(standing, Fate::Waits, Then::EndSession)
+        if standing.aside.is_some() {
+            self.asides.unanswered(id);
+        }
+        Ruling::new(standing, Fate::Waits, Then::EndSession)
     }
 
     /// The message `answered` had an answer: the link is sound, and another one on trial steps aside.
@@ -355,11 +357,6 @@ impl Schedule {
     }
 }
 
-fn charged(mut standing: Standing) -> Standing {
-    standing.attempts = standing.attempts.saturating_add(1);
-    standing
-}
-
-fn ruling(standing: Standing, fate: Fate, then: Then) -> Ruling {
-    Ruling { standing, fate, steps_aside: None, then }
+fn charged(standing: Standing) -> Standing {
+    Standing { attempts: standing.attempts.saturating_add(1), ..standing }
 }

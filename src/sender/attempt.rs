@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::due::{restated, standing};
 use super::prepare::{Audience, NotReady, Prepared};
 use super::{Sender, Stop, Trouble};
-use crate::mail::{Mailbox, Outcome, QueueId, Stage};
+use crate::mail::{Mailbox, Outcome, QueueId};
 use crate::message::{NoEnvelope, Refusal};
 use crate::net::Connection;
 use crate::outgoing::Unsendable;
-use crate::policy::{End, Fate, Judgement, Ruling, Then, judge};
+use crate::policy::{End, Expiry, Fate, Judgement, Ruling, Then, judge};
 use crate::report::Report;
 use crate::smtp::{Answer, EndCause, SessionEnd};
-use crate::spool::{Failed, InFlight, Record, SpoolError};
+use crate::spool::{Failed, InFlight, Place, Recipient, Record, SpoolError};
 
 /// How long a transaction in flight may still take when the service ends.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -28,6 +28,8 @@ pub(super) enum Attempt {
     HoldsLine { cause: String },
     /// The session is of no use any more; the message is charged nothing.
     Trouble(Trouble),
+    /// The same, and it is not the session's fault: a new one would fare no better.
+    QueueStops(Trouble),
     /// The service ends and the transaction did not end in time. Recovery finds the message.
     Stopped,
 }
@@ -41,7 +43,7 @@ impl Sender {
         id: QueueId,
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
-        self.schedule.begins(id, &*self.spool);
+        self.schedule.begins(id, &*self.spool, self.clock.monotonic());
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
         let ready = self.prepared.take().filter(|p| p.is_of(id, in_flight.record())).map_or_else(
             || Prepared::read(in_flight.file(), in_flight.name(), in_flight.record(), &self.options.outgoing),
@@ -85,17 +87,22 @@ impl Sender {
         mut audience: Audience,
         outcomes: Vec<Option<Outcome>>,
     ) -> Result<Attempt, SpoolError> {
-        self.say_usable();
-        // By this transaction: what an earlier one delivered fills no budget.
-        let taken = outcomes.iter().any(|outcome| matches!(outcome, Some(Outcome::Delivered(_))));
-        for (mailbox, outcome) in audience.settle(outcomes) {
-            self.log_outcome(&in_flight, &mailbox, &outcome);
-        }
-        let (end, cause) = audience.end(taken);
+        let news = audience.settle(outcomes);
+        let (end, cause) = audience.end(&news);
         let stage = end.stage();
+        let taken = news.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered(_)));
         let ruling = self.rule(&in_flight, end);
-        let stepped_aside = in_flight.record().is_none_or(|record| record.aside.is_none());
-        if stepped_aside && ruling.standing.aside.is_some() {
+        for (mailbox, outcome) in &news {
+            match (ruling.fate, outcome) {
+                // It is the configuration's, and the message waits.
+                (Fate::Uncharged, Outcome::Failed(_, reply) | Outcome::Deferred(_, reply)) => {
+                    tracing::warn!(id = %in_flight.name().id, to = %mailbox, %reply, "not-charged");
+                }
+                _ => self.log_outcome(&in_flight, mailbox, outcome),
+            }
+        }
+        let was_aside = in_flight.record().is_some_and(|record| record.aside.is_some());
+        if !was_aside && ruling.standing.aside.is_some() {
             tracing::warn!(id = %in_flight.name().id, %cause, "message-stepped-aside");
         }
         let mut record = restated(in_flight.record(), ruling.standing);
@@ -103,19 +110,71 @@ impl Sender {
         match ruling.fate {
             Fate::Delivered => self.spool.deliver(in_flight)?,
             Fate::Failed => self.give_up(in_flight, record, &audience)?,
+            Fate::Expired(expiry) => self.expire(in_flight, record, audience, expiry)?,
             Fate::Waits => self.spool.defer(in_flight, Some(record))?,
             Fate::Uncharged => self.spool.defer(in_flight, None)?,
         }
         if let Some(first) = ruling.steps_aside {
             self.set_aside(first)?;
         }
+        if ruling.fate == Fate::Failed || ruling.then == Then::BreakerOpen {
+            // A kill must not forget it: what is to be brought back is known from there.
+            self.keep_memory();
+        }
+        self.bring_back(&ruling.brings_back)?;
+        if ruling.closes_breaker {
+            tracing::info!(smarthost = self.smarthost_name(), "breaker-closed");
+        }
         Ok(match ruling.then {
-            Then::Proceed => Attempt::Settled { taken },
+            Then::Proceed => {
+                self.answered = true;
+                if taken || !self.is_said_unusable() {
+                    self.say_usable();
+                }
+                Attempt::Settled { taken }
+            }
             Then::HoldLine => Attempt::HoldsLine { cause },
             Then::EndSession | Then::DeferredAlike => {
-                Attempt::Trouble(Trouble::deferred_alike(stage, &cause))
+                Attempt::QueueStops(Trouble::deferred_alike(stage, &cause))
             }
+            Then::BreakerOpen => Attempt::QueueStops(Trouble::refused_alike(stage, &cause)),
         })
+    }
+
+    /// Messages that were given up, and not for their own fault.
+    pub(super) fn bring_back(&self, ids: &[QueueId]) -> Result<(), SpoolError> {
+        for id in ids {
+            match self.spool.retry(*id, Place::Line)? {
+                Ok(name) => tracing::warn!(%id, file = name.label(), "brought-back"),
+                // It waits, or an operator was there first.
+                Err(why) => tracing::debug!(%id, %why, "not-brought-back"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deferred for too long.
+    fn expire(
+        &self,
+        in_flight: InFlight,
+        mut record: Record,
+        mut audience: Audience,
+        expiry: Expiry,
+    ) -> Result<(), SpoolError> {
+        let why = match expiry {
+            Expiry::Age(age) => format!(
+                "expired: it was deferred for {} while the server could be reached (delivery.max_age)",
+                in_words(age)
+            ),
+            Expiry::Attempts(times) => format!("expired: it was tried {times} times (delivery.max_attempts)"),
+        };
+        tracing::error!(id = %in_flight.name().id, file = in_flight.name().label(), why, "expired");
+        audience.problems.push(why);
+        let failed = self.failed(&in_flight, &audience);
+        audience.expire();
+        record.set_recipients(&audience.reverse_path, &audience.recipients);
+        record.failed = Some(failed);
+        self.spool.fail(in_flight, &record)
     }
 
     fn rule(&mut self, in_flight: &InFlight, end: End) -> Ruling {
@@ -155,17 +214,20 @@ impl Sender {
         mut record: Record,
         audience: &Audience,
     ) -> Result<(), SpoolError> {
-        let recipients: Vec<_> =
-            audience.recipients.iter().map(|r| (r.mailbox.clone(), r.outcome.clone())).collect();
-        let failed = self.failed(&in_flight, &recipients, &audience.problems);
+        record.failed = Some(self.failed(&in_flight, audience));
         tracing::error!(
             id = %in_flight.name().id,
             file = in_flight.name().label(),
             report = in_flight.name().report(),
             "failed"
         );
-        record.failed = Some(failed);
         self.spool.fail(in_flight, &record)
+    }
+
+    fn failed(&self, in_flight: &InFlight, audience: &Audience) -> Failed {
+        let each = |r: &Recipient| (r.mailbox.clone(), r.outcome.clone());
+        let recipients: Vec<_> = audience.recipients.iter().map(each).collect();
+        self.failure(in_flight, &recipients, &audience.problems)
     }
 
     /// It goes nowhere, or not now, and no server has to be asked.
@@ -194,7 +256,7 @@ impl Sender {
             "refused"
         );
         let mut record = Record::empty();
-        record.failed = Some(self.failed(&in_flight, &[], &[refusal.to_string()]));
+        record.failed = Some(self.failure(&in_flight, &[], &[refusal.to_string()]));
         self.spool.fail(in_flight, &record)?;
         Ok(Attempt::NotSent)
     }
@@ -208,7 +270,7 @@ impl Sender {
         Ok(Attempt::NotSent)
     }
 
-    fn failed(
+    fn failure(
         &self,
         in_flight: &InFlight,
         recipients: &[(Mailbox, Option<Outcome>)],
@@ -238,5 +300,13 @@ impl Sender {
                 tracing::error!(%id, file, %to, %reply, request = stage.request(), "recipient-failed");
             }
         }
+    }
+}
+
+fn in_words(span: Duration) -> String {
+    match span.as_secs() {
+        secs @ 0..7200 => format!("{secs} s"),
+        secs @ 7200..172_800 => format!("{} h", secs / 3600),
+        secs => format!("{} days", secs / 86_400),
     }
 }

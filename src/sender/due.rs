@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{PassEnd, Sender};
+use super::prepare::setback;
+use super::{PassEnd, Said, Sender};
 use crate::mail::QueueId;
-use crate::policy::{Queue, Standing};
-use crate::spool::{Record, Spool, SpoolError};
+use crate::policy::{Queue, Setback, Standing};
+use crate::spool::{Record, Spool, SpoolError, read_record};
 
 impl Queue for Spool {
     fn head(&self) -> Option<QueueId> {
@@ -19,19 +20,29 @@ impl Queue for Spool {
     fn find_aside(&self, is: &mut dyn FnMut(QueueId) -> bool) -> Option<QueueId> {
         self.asides(|asides| Iterator::find(&mut { asides }, |id| is(*id)))
     }
+
+    fn waiting_behind(&self, id: Option<QueueId>) -> Option<QueueId> {
+        Spool::waiting_behind(self, id)
+    }
 }
 
 pub(super) fn standing(record: Option<&Record>) -> Standing {
-    let of = |r: &Record| Standing { aside: r.aside, attempts: r.attempts, unknown_ends: r.unknown_ends };
-    record.map_or_else(Standing::default, of)
+    let Some(Record { aside, attempts, unknown_ends, age, .. }) = record else { return Standing::default() };
+    Standing { aside: *aside, attempts: *attempts, unknown_ends: *unknown_ends, age: *age }
 }
 
 /// The record with what the schedule ruled.
 pub(super) fn restated(record: Option<&Record>, standing: Standing) -> Record {
     let mut record = record.cloned().unwrap_or_else(Record::empty);
-    let Standing { aside, attempts, unknown_ends } = standing;
-    (record.aside, record.attempts, record.unknown_ends) = (aside, attempts, unknown_ends);
+    let Standing { aside, attempts, unknown_ends, age } = standing;
+    (record.aside, record.attempts, record.unknown_ends, record.age) = (aside, attempts, unknown_ends, age);
     record
+}
+
+/// What deferred a message, as far as its record tells.
+fn deferral(record: &Record) -> Option<Setback> {
+    let (_, recipients) = record.recipients()?;
+    setback(recipients.iter()).map(|(setback, _)| setback)
 }
 
 impl Sender {
@@ -47,8 +58,24 @@ impl Sender {
 
     pub(super) fn end_of_line(&self) -> PassEnd {
         match self.spool.head() {
+            _ if self.schedule.waits_for_rate(&*self.spool, self.clock.monotonic()) => PassEnd::Paced,
             Some(_) => PassEnd::Held,
             None => PassEnd::NothingDue,
+        }
+    }
+
+    /// Takes up what the run before left: what the sender knew, and what deferred each message that is aside.
+    pub(super) fn recall(&mut self) {
+        let fs = self.spool.fs().clone();
+        if let Some(said) = Said::read(&*fs) {
+            self.schedule.recall(&said.memory, &self.clock.boot(), self.clock.monotonic());
+            self.to_bring_back = self.schedule.failed_while_open();
+        }
+        for id in self.spool.asides(|asides| asides.collect::<Vec<_>>()) {
+            // One that cannot be read says so when its turn comes.
+            if let Some(deferral) = read_record(&*fs, id).ok().as_ref().and_then(deferral) {
+                self.schedule.recall_aside(id, deferral);
+            }
         }
     }
 

@@ -20,10 +20,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::fs::Clock;
-use crate::mail::Monotonic;
+use crate::mail::{Monotonic, QueueId};
 use crate::net::{Connection, Endpoint, TlsConfig, TlsOptions};
 use crate::outgoing;
-use crate::policy::{Schedule, Terms, login_gap};
+use crate::policy::{Rate, Schedule, Terms, login_gap};
 use crate::smtp::{Login, Pipelining, Secret, SessionOptions, Timeouts, TlsMode};
 use crate::spool::{Spool, SpoolError};
 
@@ -68,6 +68,12 @@ pub struct Options {
     pub hold_line: Option<Duration>,
     /// How long an idle session is kept.
     pub keep_open: Duration,
+    /// How long a deferred message is tried, in time in which the smarthost was usable.
+    pub max_age: Option<Duration>,
+    /// How often a message is tried.
+    pub max_attempts: Option<u32>,
+    /// How many transactions may begin.
+    pub rate: Option<Rate>,
 }
 
 /// Told that the service ends.
@@ -90,6 +96,8 @@ pub enum PassEnd {
     NothingDue,
     /// A deferred message holds the line.
     Held,
+    /// As many were sent as the rate allows.
+    Paced,
     /// The smarthost cannot be used.
     Unusable(Trouble),
     /// No smarthost is configured.
@@ -105,6 +113,10 @@ pub struct Sender {
     options: Options,
     schedule: Schedule,
     refused_logins: u32,
+    /// A message was answered in this pass.
+    answered: bool,
+    /// What an earlier run was about to bring back.
+    to_bring_back: Vec<QueueId>,
     /// The next message, where its requests may ride behind the final dot of the one before.
     prepared: Option<prepare::Prepared>,
     /// No requests ride before this: a server did not bear it.
@@ -143,18 +155,23 @@ impl Stop {
 impl Sender {
     /// A sender for a spool that was recovered.
     pub fn new(spool: Arc<Spool>, clock: Arc<dyn Clock>, options: Options) -> Sender {
-        let terms = Terms { retry_interval: options.retry_interval, hold_line: options.hold_line };
-        Sender {
+        let Options { retry_interval, hold_line, max_age, max_attempts, rate, .. } = options;
+        let terms = Terms { retry_interval, hold_line, max_age, max_attempts, rate };
+        let mut sender = Sender {
             spool,
             clock,
             options,
             schedule: Schedule::new(terms),
             refused_logins: 0,
+            answered: false,
+            to_bring_back: Vec::new(),
             prepared: None,
             no_overlap_before: None,
             said: None,
             said_certificate: None,
-        }
+        };
+        sender.recall();
+        sender
     }
 
     /// Sends for as long as the service runs.
@@ -167,7 +184,7 @@ impl Sender {
             let end = self.pass(Some(wake), stop).await?;
             let wait = match &end {
                 PassEnd::Stopped => return Ok(()),
-                PassEnd::NothingDue | PassEnd::Held => self.next_due_in(),
+                PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced => self.next_due_in(),
                 PassEnd::Unusable(trouble) => Some(self.retry_in(trouble)),
                 PassEnd::NoSmarthost => None,
             };
@@ -202,6 +219,15 @@ impl Sender {
     /// A disk call of the spool that failed half-way.
     pub async fn pass(&mut self, wake: Option<&Wake>, stop: &mut Stop) -> Result<PassEnd, SpoolError> {
         self.spool.look_again_at_unreadable();
+        let to_bring_back = std::mem::take(&mut self.to_bring_back);
+        self.bring_back(&to_bring_back)?;
+        let end = self.pass_through(wake, stop).await?;
+        self.say_end(&end);
+        self.keep_memory();
+        Ok(end)
+    }
+
+    async fn pass_through(&mut self, wake: Option<&Wake>, stop: &mut Stop) -> Result<PassEnd, SpoolError> {
         loop {
             if stop.is_requested() {
                 return Ok(PassEnd::Stopped);
@@ -261,6 +287,7 @@ impl Sender {
             }
             let rider = connection.ahead().and_then(|_| self.rider());
             let Some(id) = rider.or_else(|| self.next_due()) else {
+                self.say_end(&self.end_of_line());
                 if self.linger(&mut connection, wake, stop).await {
                     continue;
                 }
@@ -289,6 +316,13 @@ impl Sender {
                     self.say_line_moves();
                 }
                 Attempt::HoldsLine { cause } => self.say_held(id, cause),
+                Attempt::QueueStops(trouble) => {
+                    *taken = 0;
+                    if connection.ahead().is_none() && connection.is_usable() {
+                        connection.quit(&now).await;
+                    }
+                    return Ok(Some(PassEnd::Unusable(trouble)));
+                }
                 Attempt::Trouble(trouble) => return Ok(Some(PassEnd::Unusable(trouble))),
                 Attempt::Stopped => return Ok(Some(PassEnd::Stopped)),
             }

@@ -83,9 +83,11 @@ impl Sender {
 }
 
 impl Audience {
-    /// What the transaction that was just settled comes to, and the server's words if somebody is deferred.
-    pub(super) fn end(&self, taken: bool) -> (End, String) {
-        if let Some((deferral, cause)) = self.deferral() {
+    /// What the transaction that was just settled comes to, and the server's words if somebody is deferred or refused.
+    /// `news` is what became of whom in it.
+    pub(super) fn end(&self, news: &[(Mailbox, Outcome)]) -> (End, String) {
+        let taken = news.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered(_)));
+        if let Some((deferral, cause)) = setback(self.recipients.iter()) {
             return (End::Deferred { taken, deferral }, cause);
         }
         if self.waiting().next().is_some() {
@@ -93,19 +95,43 @@ impl Audience {
             return (End::LeftOver, String::new());
         }
         let all_taken = self.recipients.iter().all(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
-        (End::Done { taken, given_up: !all_taken || !self.problems.is_empty() }, String::new())
+        let (refused, cause) = self.refused(news).unzip();
+        let given_up = !all_taken || !self.problems.is_empty();
+        (End::Done { taken, given_up, refused }, cause.unwrap_or_default())
     }
 
-    /// The first deferral among those that still wait, for all of them, and the server's words.
-    fn deferral(&self) -> Option<(Setback, String)> {
-        self.waiting().find_map(|r| match &r.outcome {
-            Some(Outcome::Deferred(stage, reply)) => {
-                let recipients = self.waiting().map(|r| r.mailbox.clone()).collect();
-                let setback = Setback { said: ReplyKind::of(*stage, reply), recipients };
-                Some((setback, format!("{reply} (in reply to {})", stage.request())))
+    /// What refused it, if that was the same for all. A message with the null reverse-path is a report (RFC 3464 section 2),
+    /// and refused for reasons of its own.
+    fn refused(&self, news: &[(Mailbox, Outcome)]) -> Option<(Setback, String)> {
+        let refusal = |outcome: &Outcome| match outcome {
+            Outcome::Failed(stage, reply) => {
+                Some((ReplyKind::of(*stage, reply), format!("{reply} (in reply to {})", stage.request())))
             }
+            Outcome::Delivered(_) | Outcome::Deferred(..) => None,
+        };
+        let (said, cause) = news.first().and_then(|(_, outcome)| refusal(outcome))?;
+        let is_alike =
+            |(_, outcome): &(Mailbox, Outcome)| refusal(outcome).is_some_and(|(other, _)| other == said);
+        if self.reverse_path == ReversePath::Null || !news.iter().all(is_alike) {
+            return None;
+        }
+        let recipients = news.iter().map(|(mailbox, _)| mailbox.clone()).collect();
+        Some((Setback { said, recipients }, cause))
+    }
+
+    /// Those who wait are given up: with the last reply that each had, or the one that the message had.
+    pub(super) fn expire(&mut self) {
+        let words = self.waiting().find_map(|r| match &r.outcome {
+            Some(Outcome::Deferred(stage, reply)) => Some((*stage, reply.clone())),
             _ => None,
-        })
+        });
+        for recipient in self.recipients.iter_mut().filter(|r| r.is_waiting()) {
+            let own = match recipient.outcome.take() {
+                Some(Outcome::Deferred(stage, reply)) => Some((stage, reply)),
+                _ => words.clone(),
+            };
+            recipient.outcome = own.map(|(stage, reply)| Outcome::Failed(stage, reply));
+        }
     }
 
     /// How long the record of it may become, octets: with a reply of several lines for each recipient.
@@ -139,6 +165,21 @@ impl Audience {
         self.recipients = left_over;
         news
     }
+}
+
+/// The first deferral among those that still wait, for all of them, and the server's words.
+pub(super) fn setback<'a>(
+    recipients: impl Iterator<Item = &'a Recipient> + Clone,
+) -> Option<(Setback, String)> {
+    let waiting = recipients.filter(|r| r.is_waiting());
+    waiting.clone().find_map(|r| match &r.outcome {
+        Some(Outcome::Deferred(stage, reply)) => {
+            let recipients = waiting.clone().map(|r| r.mailbox.clone()).collect();
+            let setback = Setback { said: ReplyKind::of(*stage, reply), recipients };
+            Some((setback, format!("{reply} (in reply to {})", stage.request())))
+        }
+        _ => None,
+    })
 }
 
 /// The frozen envelope if there is one, else that of the message's own bytes.

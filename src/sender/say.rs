@@ -10,7 +10,7 @@ const HELD_SHOWN: usize = 200;
 
 impl Sender {
     pub(super) fn say_held(&mut self, id: QueueId, cause: String) {
-        let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
+        let smarthost = self.smarthost_name();
         self.say(SenderState::Held { smarthost, since: 0, message: id.to_string(), cause });
     }
 
@@ -36,12 +36,16 @@ impl Sender {
     }
 
     pub(super) fn unusable(&mut self, trouble: Trouble) -> PassEnd {
+        self.schedule.session_problem();
         if trouble.is_refused_login() {
             self.refused_logins = self.refused_logins.saturating_add(1);
         }
-        let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
+        let smarthost = self.smarthost_name();
         let Trouble { stage, cause, hint, .. } = trouble.clone();
-        self.say(SenderState::Unusable { smarthost, since: 0, step: stage.to_string(), cause, hint });
+        self.say(match trouble.is_breaker() {
+            true => SenderState::BreakerOpen { smarthost, since: 0, cause, hint },
+            false => SenderState::Unusable { smarthost, since: 0, step: stage.to_string(), cause, hint },
+        });
         PassEnd::Unusable(trouble)
     }
 
@@ -57,11 +61,46 @@ impl Sender {
     }
 
     /// The smarthost answers for messages, and not only for logins. A message that held the line before holds it until its
-    /// next try has ended.
+    /// next try has ended, and a rate that is used up is so until nothing is due.
     pub(super) fn say_usable(&mut self) {
-        if !matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Held { .. })) {
-            let smarthost = self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default();
-            self.say(SenderState::Usable { smarthost, since: 0 });
+        let said = self.said.as_ref().map(|said| &said.smarthost);
+        if !matches!(said, Some(SenderState::Held { .. } | SenderState::Paced { .. })) {
+            self.say(SenderState::Usable { smarthost: self.smarthost_name(), since: 0 });
+        }
+    }
+
+    pub(super) fn is_said_unusable(&self) -> bool {
+        let said = self.said.as_ref().map(|said| &said.smarthost);
+        matches!(said, Some(SenderState::Unusable { .. } | SenderState::BreakerOpen { .. }))
+    }
+
+    /// A pass ended, or the session idles. That messages were answered says that the smarthost is usable only if nothing came behind: else the
+    /// two would be said in turn, at each try.
+    pub(super) fn say_end(&mut self, end: &PassEnd) {
+        let paced = matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Paced { .. }));
+        match end {
+            PassEnd::Paced => self.say(SenderState::Paced { smarthost: self.smarthost_name(), since: 0 }),
+            PassEnd::NothingDue if paced => {
+                self.say(SenderState::Usable { smarthost: self.smarthost_name(), since: 0 });
+            }
+            PassEnd::NothingDue | PassEnd::Held if self.answered => self.say_usable(),
+            _ => {}
+        }
+        self.answered = false;
+    }
+
+    pub(super) fn smarthost_name(&self) -> String {
+        self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default()
+    }
+
+    /// Writes down what the next run begins with, if that has changed.
+    pub(super) fn keep_memory(&mut self) {
+        // Where nothing was said yet, what the last run said stands.
+        let Some(said) = self.said.clone().or_else(|| Said::read(&**self.spool.fs())) else { return };
+        if self.schedule.take_changed() {
+            let now = Said { memory: self.schedule.memory(&self.clock.boot()), ..said };
+            self.write(&now);
+            self.said = self.said.is_some().then_some(now);
         }
     }
 
@@ -90,6 +129,10 @@ impl Sender {
     fn write(&self, said: &Said) {
         if let Err(error) = said.write(&**self.spool.fs()) {
             tracing::debug!(%error, "sender-state-not-written");
+            // What was true before is worse than nothing: it does not know of the outage that came since.
+            if let Err(error) = Said::forget(&**self.spool.fs()) {
+                tracing::debug!(%error, "sender-state-not-removed");
+            }
         }
     }
 
@@ -119,8 +162,17 @@ impl Sender {
                 *since = now;
                 tracing::warn!(id = message, cause, "line-held");
             }
+            SenderState::BreakerOpen { since, smarthost, cause, hint } => {
+                *since = now;
+                tracing::error!(smarthost, cause, hint, "breaker-open");
+            }
+            SenderState::Paced { since, smarthost } => {
+                *since = now;
+                tracing::info!(smarthost, "rate-reached");
+            }
         }
-        let said = Said { smarthost: state, held: self.held() };
+        let memory = self.schedule.memory(&self.clock.boot());
+        let said = Said { smarthost: state, held: self.held(), memory };
         self.write(&said);
         self.said = Some(said);
     }

@@ -1,5 +1,6 @@
-//! What the sender last said about the smarthost, for `status`: `meta/sender.json`. A hint, not a record: it is not
-//! synced, nothing depends on it, and it is written only when something changes.
+//! What the sender last said about the smarthost, for `status`, and what the next run of it begins with:
+//! `meta/sender.json`. A hint, not a record: it is not synced, no message is lost or sent twice without it, and it is
+//! written only when something changes.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::{Dir, Fs};
 use crate::mail::UnixTime;
+use crate::policy::Memory;
 
 const NAME: &str = "sender.json";
 const TEMPORARY: &str = ".sender.tmp";
@@ -19,6 +21,9 @@ pub struct Said {
     pub smarthost: SenderState,
     /// Messages that wait for a setting or for the disk, with the reason.
     pub held: Vec<HeldMessage>,
+    /// What the next run begins with.
+    #[serde(default)]
+    pub(super) memory: Memory,
 }
 
 /// A message that is held, and why.
@@ -70,11 +75,32 @@ pub enum SenderState {
         /// What the server said.
         cause: String,
     },
+    /// The server refuses whatever it is given: nothing is given up, and one message is tried at a time.
+    BreakerOpen {
+        /// The smarthost's name.
+        smarthost: String,
+        /// Seconds since 1970.
+        since: u64,
+        /// What the server said last.
+        cause: String,
+        /// What to do.
+        hint: String,
+    },
+    /// As many were sent as `delivery.rate` allows: the next waits for its turn.
+    Paced {
+        /// The smarthost's name.
+        smarthost: String,
+        /// Seconds since 1970.
+        since: u64,
+    },
 }
 
 impl SenderState {
-    /// The same apart from the time.
+    /// The same apart from the time. An open breaker is open whatever the server says next.
     pub(super) fn is_like(&self, other: &SenderState) -> bool {
+        if let (SenderState::BreakerOpen { .. }, SenderState::BreakerOpen { .. }) = (self, other) {
+            return true;
+        }
         let at_zero = |state: &SenderState| {
             let mut state = state.clone();
             *state.since_mut() = 0;
@@ -88,7 +114,9 @@ impl SenderState {
             SenderState::Usable { since, .. }
             | SenderState::Unusable { since, .. }
             | SenderState::NoSmarthost { since }
-            | SenderState::Held { since, .. } => since,
+            | SenderState::Held { since, .. }
+            | SenderState::BreakerOpen { since, .. }
+            | SenderState::Paced { since, .. } => since,
         }
     }
 
@@ -109,6 +137,14 @@ impl Said {
         }
         fs.create(Dir::Meta, OsStr::new(TEMPORARY))?.append(&json)?;
         fs.replace(Dir::Meta, OsStr::new(TEMPORARY), OsStr::new(NAME))
+    }
+
+    /// Takes it away.
+    pub(super) fn forget(fs: &dyn Fs) -> io::Result<()> {
+        match fs.unlink(Dir::Meta, OsStr::new(NAME)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
     }
 
     /// Reads it; `None` if there is none that can be read.

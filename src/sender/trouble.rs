@@ -15,7 +15,14 @@ pub struct Trouble {
     pub cause: String,
     /// What to do.
     pub hint: String,
-    login_refused: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Session,
+    RefusedLogin,
+    BreakerOpen,
 }
 
 impl Trouble {
@@ -30,7 +37,10 @@ impl Trouble {
             stage: error.stage(),
             cause: format!("failed to {error}"),
             hint: hint.replace("{}", smarthost),
-            login_refused: matches!(error, OpenError::Session { end, .. } if is_refused_login(end)),
+            kind: match error {
+                OpenError::Session { end, .. } if is_refused_login(end) => Kind::RefusedLogin,
+                _ => Kind::Session,
+            },
         }
     }
 
@@ -40,20 +50,20 @@ impl Trouble {
             stage: end.stage,
             cause: format!("{peer}: {end}"),
             hint: session_hint(end).to_owned(),
-            login_refused: false,
+            kind: Kind::Session,
         }
     }
 
     /// TLS cannot be set up on our side.
     pub(super) fn no_tls(error: &TlsError) -> Trouble {
         let hint = tls_hint(error.kind).to_owned();
-        Trouble { stage: Stage::Tls, cause: error.to_string(), hint, login_refused: false }
+        Trouble { stage: Stage::Tls, cause: error.to_string(), hint, kind: Kind::Session }
     }
 
     /// The login is missing on our side.
     pub(super) fn no_password(why: String) -> Trouble {
         let hint = "see password in [[smarthost]]".into();
-        Trouble { stage: Stage::Auth, cause: why, hint, login_refused: false }
+        Trouble { stage: Stage::Auth, cause: why, hint, kind: Kind::Session }
     }
 
     /// Two messages in a row without a common recipient were deferred alike.
@@ -62,13 +72,31 @@ impl Trouble {
             stage,
             cause: format!("the server defers whatever it is given: {cause}"),
             hint: "nobody is charged with it; if it lasts, ask who runs the server".into(),
-            login_refused: false,
+            kind: Kind::Session,
         }
+    }
+
+    /// Messages without a common recipient were refused alike, one after the other.
+    pub(super) fn refused_alike(stage: Stage, cause: &str) -> Trouble {
+        Trouble {
+            stage,
+            cause: format!("the server does not take what it is given: {cause}"),
+            hint: "it is rather the configuration than the messages: check user and url in [[smarthost]] and from in \
+                   [identity], or ask who runs the server; nothing is given up, and one message is tried at a time until \
+                   one is taken"
+                .into(),
+            kind: Kind::BreakerOpen,
+        }
+    }
+
+    /// Whether the breaker is open.
+    pub(super) fn is_breaker(&self) -> bool {
+        self.kind == Kind::BreakerOpen
     }
 
     /// Whether a login was refused: then the next one waits longer, so that no account is locked.
     pub(super) fn is_refused_login(&self) -> bool {
-        self.login_refused
+        self.kind == Kind::RefusedLogin
     }
 }
 

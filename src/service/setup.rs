@@ -53,6 +53,9 @@ pub(super) fn sender_options(config: &Config) -> sender::Options {
         retry_interval: config.delivery.retry_interval,
         hold_line: config.delivery.hold_line,
         keep_open: config.delivery.keep_open,
+        max_age: config.delivery.max_age,
+        max_attempts: config.delivery.max_attempts,
+        rate: config.delivery.rate,
     }
 }
 

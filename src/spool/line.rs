@@ -81,6 +81,12 @@ impl Line {
         self.in_line.range((Bound::Excluded(id), Bound::Unbounded)).next().map(|(id, _)| *id)
     }
 
+    pub(super) fn waiting_behind(&self, id: Option<QueueId>) -> Option<QueueId> {
+        let in_line = self.in_line.keys().copied().find(|next| Some(*next) > id);
+        let aside = self.asides().find(|next| Some(*next) > id);
+        in_line.into_iter().chain(aside).min()
+    }
+
     pub(super) fn name(&self, id: QueueId) -> Option<Name> {
         self.get(id).map(|w| w.name.clone())
     }

@@ -108,6 +108,11 @@ impl Spool {
         self.line().behind(id)
     }
 
+    /// The first behind `id` among those in line and those aside; of all, if `None`.
+    pub fn waiting_behind(&self, id: Option<QueueId>) -> Option<QueueId> {
+        self.line().waiting_behind(id)
+    }
+
     /// What waits out of line, in order of acceptance.
     pub fn out_of_line(&self) -> Vec<(QueueId, OutOfLine)> {
         self.line().out_of_line()

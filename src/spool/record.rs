@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mail::{Envelope, Mailbox, Outcome, ReversePath, UnixTime};
+use crate::policy::Age;
 
 const VERSION: u32 = 1;
 
@@ -23,6 +24,9 @@ pub struct Record {
     /// Set when it stepped aside from the line: how often it was tried since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aside: Option<u32>,
+    /// Set with its first deferral: for how long since then the smarthost was usable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<Age>,
     /// An operator holds it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub held: bool,
@@ -92,6 +96,7 @@ impl Record {
             attempts: 0,
             unknown_ends: 0,
             aside: None,
+            age: None,
             held: false,
             given: false,
             failed: None,
@@ -108,6 +113,7 @@ impl Record {
         self.failed = None;
         self.unknown_ends = 0;
         self.attempts = 0;
+        self.age = None;
         for recipient in self.envelope.iter_mut().flat_map(|frozen| &mut frozen.recipients) {
             recipient.outcome = recipient.outcome.take().filter(|o| matches!(o, Outcome::Delivered(_)));
         }
