@@ -17,6 +17,8 @@ mod disk;
 mod flush;
 #[path = "promises/order.rs"]
 mod order;
+#[path = "promises/policy.rs"]
+mod policy;
 #[path = "promises/regressions.rs"]
 mod regressions;
 #[path = "promises/secrets.rs"]
