@@ -98,7 +98,7 @@ fn accept_begin_deliver(bencher: Bencher<'_, '_>, files: usize) {
         (0..files)
             .map(|n| {
                 std::fs::write(folder.path().join("pickup").join(name(n)), &bytes).expect("a drop");
-                Candidate { name: name(n), settled: true, holds: false }
+                Candidate { name: name(n), settled: true, rested: true, holds: false }
             })
             .collect()
     };

@@ -399,7 +399,7 @@ fn status_and_list_tell_each_state() {
         "smarthost  127.0.0.1: usable since 2".into(),
         "waiting    4 (1 aside, 1 held), the oldest (".into(),
         format!("failed     1: the reasons lie beside them in {}/failed\n", stage.spool().display()),
-        "in pickup  2\n           empty.eml: not taken: empty\n".into(),
+        "in pickup  2, 2 of them not taken\n           empty.eml: not taken: empty\n".into(),
         "           photo.jpg: not taken: its name matches no pattern of match in [pickup]\n".into(),
     ] {
         assert!(text.contains(&format!("\n{line}")), "no {line:?} in\n{text}");

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::Disk;
-use pillarbox::fs::{Clock, Dir, File, Fs, Room, Stat, SyncSite};
+use pillarbox::fs::{Clock, Dir, File, Fs, Room, Stat, SyncSite, Writer};
 use pillarbox::mail::{Monotonic, UnixTime};
 use pillarbox::outgoing;
 use pillarbox::pickup::{Hint, Options, Pattern, Pickup, Step};
@@ -233,13 +233,21 @@ fn a_hundred_files_leave_in_groups_and_in_order() {
     assert_eq!((syncs("sync pending/ (2)"), syncs("sync pickup/ (3)")), (2, 2), "one pair of syncs a group");
 }
 
-/// A directory that is read while files come in: the first reading shows the later file and not the earlier one.
-struct Racing {
+/// A disk with habits of its own.
+#[derive(Default)]
+struct Odd {
     disk: Disk,
+    /// A directory that is read while files come in: the first reading shows the later file and not this earlier one.
     hidden_once: Mutex<Option<OsString>>,
+    /// Files can come without an event.
+    is_shared: bool,
+    /// Nobody can say who has a file open.
+    has_no_leases: bool,
 }
 
-impl Fs for Racing {
+struct NoLease(Box<dyn File>);
+
+impl Fs for Odd {
     fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr, u64)) -> io::Result<()> {
         let hidden = if dir == Dir::Pickup { self.hidden_once.lock().unwrap().take() } else { None };
         self.disk.list(dir, &mut |name, inode| {
@@ -252,7 +260,8 @@ impl Fs for Racing {
         self.disk.stat(dir, name)
     }
     fn open(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
-        self.disk.open(dir, name)
+        let file = self.disk.open(dir, name)?;
+        Ok(if self.has_no_leases { Box::new(NoLease(file)) } else { file })
     }
     fn create(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
         self.disk.create(dir, name)
@@ -278,12 +287,39 @@ impl Fs for Racing {
     fn refresh(&self, dir: Dir) -> io::Result<bool> {
         self.disk.refresh(dir)
     }
+    fn may_change_unheard(&self, dir: Dir) -> bool {
+        self.is_shared && dir == Dir::Pickup
+    }
+}
+
+impl File for NoLease {
+    fn stat(&self) -> io::Result<Stat> {
+        self.0.stat()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.append(bytes)
+    }
+    fn sync(&self, site: SyncSite) -> io::Result<()> {
+        self.0.sync(site)
+    }
+    fn reserve(&mut self, bytes: u64) -> io::Result<bool> {
+        self.0.reserve(bytes)
+    }
+    fn trim(&mut self) -> io::Result<()> {
+        self.0.trim()
+    }
+    fn shut_out_writers(&self) -> Writer {
+        Writer::Unknown
+    }
 }
 
 #[test]
 fn a_reading_of_the_directory_that_missed_an_earlier_file_changes_no_order() {
     let disk = Disk::default();
-    let fs = Arc::new(Racing { disk: disk.clone(), hidden_once: Mutex::new(None) });
+    let fs = Arc::new(Odd { disk: disk.clone(), ..Odd::default() });
     let mut bench = Bench::over(&disk, fs.clone());
     for name in ["first.eml", "second.eml"] {
         disk.drop_file(name, &message(name), true);
@@ -291,4 +327,111 @@ fn a_reading_of_the_directory_that_missed_an_earlier_file_changes_no_order() {
     *fs.hidden_once.lock().unwrap() = Some("first.eml".into());
     assert!(bench.after(0).is_empty());
     assert_eq!(bench.after(500), ["first", "second"]);
+}
+
+#[test]
+fn where_files_come_unheard_the_directory_is_read_every_five_seconds() {
+    let cases = [(true, true, 5_000), (false, false, 5_000), (true, false, 5_000), (false, true, 60_000)];
+    for (is_shared, is_watched, period) in cases {
+        let disk = Disk::default();
+        let odd = Odd { disk: disk.clone(), is_shared, ..Odd::default() };
+        let mut bench = Bench::over(&disk, Arc::new(odd));
+        bench.pickup.set_watched(is_watched);
+        assert!(bench.after(0).is_empty());
+        disk.drop_file("a.eml", &message("a"), true);
+        assert!(bench.after(period - 1).is_empty());
+        assert!(bench.after(1).is_empty(), "found, and settling");
+        assert_eq!(bench.after(500), ["a"], "{is_shared} {is_watched}");
+    }
+}
+
+#[test]
+fn a_watcher_that_dies_is_made_up_for_by_a_scan() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    bench.disk.drop_file("a.eml", &message("a"), true);
+    bench.pickup.hint(Hint::Unwatched);
+    assert!(bench.after(0).is_empty());
+    assert_eq!(bench.after(500), ["a"]);
+}
+
+#[test]
+fn where_neither_a_lease_nor_a_close_event_can_be_had_a_file_settles_for_ten_seconds() {
+    for is_closed in [false, true] {
+        let disk = Disk::default();
+        let odd = Odd { disk: disk.clone(), has_no_leases: true, ..Odd::default() };
+        let mut bench = Bench::over(&disk, Arc::new(odd));
+        assert!(bench.after(0).is_empty());
+        bench.rename_in("renamed.eml");
+        disk.drop_file("a.eml", &message("a"), true);
+        bench.pickup.hint(Hint::Created("a.eml".into()));
+        bench.pickup.hint(Hint::Opened("a.eml".into()));
+        if is_closed {
+            bench.pickup.hint(Hint::Closed("a.eml".into()));
+        }
+        assert!(bench.after(0).is_empty());
+        let mut accepted = Vec::new();
+        for _ in 0..19 {
+            accepted.extend(bench.after(500));
+        }
+        assert_eq!(accepted, if is_closed { vec!["a"] } else { vec![] });
+        accepted.extend(bench.after(499));
+        accepted.extend(bench.after(1));
+        accepted.sort();
+        assert_eq!(accepted, ["a", "renamed"]);
+    }
+}
+
+#[test]
+fn a_file_that_was_linked_in_is_accepted_at_once_and_one_made_in_place_is_not() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    for name in ["linked.eml", "made.eml"] {
+        bench.disk.drop_file(name, &message(name), true);
+        bench.pickup.hint(Hint::Created(name.into()));
+    }
+    bench.pickup.hint(Hint::Opened("made.eml".into()));
+    assert_eq!(bench.after(0), ["linked"]);
+    assert!(bench.after(499).is_empty());
+    assert_eq!(bench.after(1), ["made"]);
+}
+
+#[test]
+fn a_file_with_another_name_is_renamed_when_that_goes_and_copied_when_it_has_settled() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    for name in ["goes.eml", "stays.eml", "renamed.eml"] {
+        bench.disk.drop_file(name, &message(name), true);
+        bench.disk.link_file(name);
+    }
+    bench.pickup.hint(Hint::Created("goes.eml".into()));
+    bench.pickup.hint(Hint::Created("stays.eml".into()));
+    bench.pickup.hint(Hint::RenamedIn("renamed.eml".into()));
+    assert!(bench.after(0).is_empty(), "never at once");
+    bench.disk.unlink_other_name("goes.eml");
+    assert!(bench.after(499).is_empty());
+    assert_eq!(bench.after(1), ["goes", "stays", "renamed"]);
+    let calls = bench.disk.log();
+    let copied = |label: &str| calls.iter().any(|c| c.starts_with("create pending/.") && c.contains(label));
+    assert_eq!([copied("_goes."), copied("_stays."), copied("_renamed.")], [false, true, true]);
+    assert!(bench.disk.files(Dir::Pickup).is_empty());
+    assert_eq!(bench.disk.files(Dir::Pending).len(), 3);
+}
+
+#[test]
+fn a_file_with_another_name_through_which_it_is_written_is_left_until_it_rests() {
+    let mut bench = Bench::new(&Disk::default());
+    assert!(bench.after(0).is_empty());
+    bench.disk.drop_file("a.eml", &message("a"), true);
+    bench.disk.link_file("a.eml");
+    bench.pickup.hint(Hint::RenamedIn("a.eml".into()));
+    assert!(bench.after(0).is_empty());
+    bench.disk.write_when_taken("a.eml", b"more\n");
+    assert!(bench.after(500).is_empty());
+    let in_pickup = bench.disk.files(Dir::Pickup);
+    assert_eq!((in_pickup.len(), in_pickup[0].0.as_str()), (1, "a.eml"));
+    assert!(bench.disk.files(Dir::Pending).is_empty(), "a copy was left");
+    assert!(bench.after(500).is_empty());
+    assert_eq!(bench.after(500), ["a"]);
+    assert!(bench.disk.files(Dir::Pending)[0].1.ends_with(b"a\nmore\n"));
 }

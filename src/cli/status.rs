@@ -55,6 +55,8 @@ struct Oldest {
 
 /// So many held messages are told of one by one; `list` has them all.
 const HELD_SHOWN: usize = 10;
+/// So many files that are not taken are told of one by one; `--json` has them all.
+const LEFT_SHOWN: usize = 10;
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let config = args.config.load()?;
@@ -139,13 +141,21 @@ impl Status {
             failed => lines
                 .push(format!("failed     {failed}: the reasons lie beside them in {}/failed", self.spool)),
         }
-        if self.in_pickup > 0 {
-            lines.push(format!("in pickup  {}", self.in_pickup));
+        match (self.in_pickup, self.left_in_pickup.len()) {
+            (0, _) => {}
+            (all, 0) => lines.push(format!("in pickup  {all}")),
+            (all, left) => lines.push(format!("in pickup  {all}, {left} of them not taken")),
         }
-        for left in &self.left_in_pickup {
+        for left in self.left_in_pickup.iter().take(LEFT_SHOWN) {
             // A producer may call a file what it likes; it must not steer a terminal or forge a line.
             let file = left.file.replace(char::is_control, "\u{fffd}");
             lines.push(format!("           {file}: not taken: {}", left.reason));
+        }
+        if self.left_in_pickup.len() > LEFT_SHOWN {
+            lines.push(format!(
+                "           and {} more: status --json",
+                self.left_in_pickup.len() - LEFT_SHOWN
+            ));
         }
         lines.join("\n") + "\n"
     }

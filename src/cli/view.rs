@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Failure, exit};
 use crate::config::Config;
-use crate::fs::{Dir, Fs, Kind, RealFs};
+use crate::fs::{Dir, Fs, Kind, RealFs, Writer};
 use crate::mail::QueueId;
 use crate::pickup::{Pattern, is_unfinished};
 use crate::sender::Said;
@@ -25,7 +25,7 @@ pub(super) struct Message {
 /// A file in `pickup/`.
 pub(super) struct Dropped {
     pub(super) name: OsString,
-    /// Why it is not taken, if that can be seen from its name and kind.
+    /// Why it is not taken, if that can be seen from outside of the service.
     pub(super) left: Option<String>,
 }
 
@@ -73,12 +73,20 @@ pub(super) fn dropped(fs: &RealFs, patterns: &[Pattern]) -> Result<Vec<Dropped>,
     names.retain(|name| !is_unfinished(name));
     names.sort();
     let matches = |name: &OsStr| patterns.iter().any(|p| p.matches(name));
+    let home = fs.stat(Dir::Pending, OsStr::new(".")).ok().map(|stat| stat.id.device);
     let left = |name: &OsStr| match fs.stat(Dir::Pickup, name) {
         Ok(stat) if stat.kind != Kind::File => Some("not a regular file".to_owned()),
         _ if !matches(name) => Some("its name matches no pattern of match in [pickup]".to_owned()),
         Ok(stat) if stat.size == 0 => Some("empty".to_owned()),
-        Ok(stat) if stat.links > 1 => Some(format!("it has {} names (hard links)", stat.links)),
-        Ok(_) => fs.open(Dir::Pickup, name).err().map(|e| e.to_string()),
+        Ok(stat) if home.is_some_and(|home| home != stat.id.device) => {
+            Some("pickup/ is on another filesystem than pending/".to_owned())
+        }
+        Ok(_) => match fs.open(Dir::Pickup, name) {
+            Ok(file) if file.has_writer() == Writer::Present => {
+                Some("a program has it open for writing".to_owned())
+            }
+            opened => opened.err().map(|e| e.to_string()),
+        },
         Err(error) => Some(error.to_string()),
     };
     Ok(names.into_iter().map(|name| Dropped { left: left(&name), name }).collect())

@@ -98,6 +98,9 @@ impl Fs for Faulty {
         ask(&self.hook, "refresh", dir)?;
         self.disk.refresh(dir)
     }
+    fn may_change_unheard(&self, dir: Dir) -> bool {
+        self.disk.may_change_unheard(dir)
+    }
 }
 
 impl File for FaultyFile {
@@ -126,5 +129,8 @@ impl File for FaultyFile {
     }
     fn shut_out_writers(&self) -> Writer {
         self.file.shut_out_writers()
+    }
+    fn has_writer(&self) -> Writer {
+        self.file.has_writer()
     }
 }

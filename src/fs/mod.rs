@@ -158,6 +158,11 @@ pub trait Fs: Send + Sync {
     fn room(&self) -> io::Result<Room>;
     /// Looks again where `dir` is: it may have been removed and made anew. True if it is another one now.
     fn refresh(&self, dir: Dir) -> io::Result<bool>;
+    /// Whether `dir` is on a filesystem on which files can come without an event: another host, or another program,
+    /// can put them there behind this kernel's back.
+    fn may_change_unheard(&self, _dir: Dir) -> bool {
+        false
+    }
 }
 
 /// An open file.
@@ -177,4 +182,8 @@ pub trait File: Send {
     fn sync(&self, site: SyncSite) -> io::Result<()>;
     /// Asks whether somebody may still be writing, and keeps writers out until the file is closed.
     fn shut_out_writers(&self) -> Writer;
+    /// Asks the same, and keeps nobody out: for those who only look.
+    fn has_writer(&self) -> Writer {
+        Writer::Unknown
+    }
 }

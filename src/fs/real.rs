@@ -103,6 +103,10 @@ impl Fs for RealFs {
         // In pickup/ a producer has to be able to read what is left for it.
         let mode = if dir == Dir::Pickup { Mode::from_raw_mode(0o644) } else { Mode::RUSR | Mode::WUSR };
         let fd = self.with(dir, |fd| rustix::fs::openat(fd, name, flags, mode))?;
+        if dir == Dir::Pickup {
+            // A service's umask is not meant for them.
+            rustix::fs::fchmod(&fd, mode)?;
+        }
         Ok(Box::new(RealFile(fd)))
     }
 
@@ -158,6 +162,33 @@ impl Fs for RealFs {
         *self.dirs[dir as usize].write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
     }
+
+    fn may_change_unheard(&self, dir: Dir) -> bool {
+        // What cannot be asked is looked at more often.
+        let kind = self.with(dir, |fd| rustix::fs::fstatfs(fd)).map(|stat| stat.f_type as u32);
+        kind.map_or(true, is_shared)
+    }
+}
+
+/// Filesystems (statfs(2), `f_type`) that others change without an event here.
+fn is_shared(f_type: u32) -> bool {
+    const SHARED: [u32; 14] = [
+        0x6969,      // NFS
+        0x517B,      // SMB
+        0xFF53_4D42, // CIFS
+        0xFE53_4D42, // SMB 2 and later
+        0x6573_5546, // FUSE, and virtiofs
+        0x794C_7630, // overlayfs: a change of the lower layer
+        0x0102_1997, // 9P
+        0x00C3_6400, // Ceph
+        0x5346_414F, // AFS
+        0x0116_1970, // GFS2
+        0x7461_636F, // OCFS2
+        0x0BD0_0BD0, // Lustre
+        0x786F_4256, // VirtualBox shared folders
+        0xBACB_ACBC, // VMware shared folders
+    ];
+    SHARED.contains(&f_type)
 }
 
 impl File for RealFile {
@@ -206,6 +237,10 @@ impl File for RealFile {
         if flocked == Err(rustix::io::Errno::WOULDBLOCK) {
             return Writer::Present;
         }
+        self.has_writer()
+    }
+
+    fn has_writer(&self) -> Writer {
         // SAFETY: F_SETLEASE takes an integer and touches no memory; the descriptor is open.
         let leased =
             unsafe { libc::fcntl(self.0.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::c_int::from(F_RDLCK)) };
@@ -304,4 +339,20 @@ pub fn make_spool(root: &Path, pickup_mode: u32) -> Result<Vec<PathBuf>, (PathBu
         open_dir(path).and_then(|fd| Ok(rustix::fs::fsync(fd)?)).map_err(|e| (path.to_owned(), e))?;
     }
     Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_of_this_host_tells_of_every_change_and_a_network_does_not() {
+        // ext4, xfs, btrfs, tmpfs, f2fs, zfs.
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0xF2F5_2010, 0x2FC1_2FC1] {
+            assert!(!is_shared(local), "{local:x}");
+        }
+        for shared in [0x6969, 0xFE53_4D42, 0x6573_5546, 0x794C_7630] {
+            assert!(is_shared(shared), "{shared:x}");
+        }
+    }
 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use super::{Hint, Pickup, Watch};
 use crate::fs::Clock;
+use crate::mail::Monotonic;
 use crate::spool::{Accepted, SpoolError};
 
 /// Told of what was accepted, in order.
 pub type OnAccepted = Box<dyn FnMut(Vec<Accepted>) -> Result<(), SpoolError> + Send>;
 
-/// How often the directory is read where it cannot be watched.
-const UNWATCHED_RESCAN: Duration = Duration::from_secs(5);
 /// How long an attempt to watch again is put off after it failed.
 const WATCH_RETRY: Duration = Duration::from_secs(60);
 
@@ -26,6 +25,8 @@ pub struct Driver {
     hints: Receiver<Hint>,
     on_accepted: OnAccepted,
     watch: Option<Watch>,
+    /// When it is tried again to watch, if nothing is watched.
+    rewatch_at: Monotonic,
 }
 
 impl Driver {
@@ -38,7 +39,16 @@ impl Driver {
         (sender, hints): (Sender<Hint>, Receiver<Hint>),
         on_accepted: OnAccepted,
     ) -> Driver {
-        Driver { pickup, clock, directory, sender, hints, on_accepted, watch: None }
+        Driver {
+            pickup,
+            clock,
+            directory,
+            sender,
+            hints,
+            on_accepted,
+            watch: None,
+            rewatch_at: Monotonic::default(),
+        }
     }
 
     /// Watches and accepts until [`Hint::Stop`].
@@ -49,27 +59,21 @@ impl Driver {
     pub fn run(&mut self) -> Result<(), SpoolError> {
         // Watch first, scan then: what comes between the two is heard of twice, never missed.
         self.watch();
-        let mut rewatch_at = self.clock.monotonic() + WATCH_RETRY;
         loop {
             let step = self.pickup.step()?;
             if !step.accepted.is_empty() {
                 (self.on_accepted)(step.accepted)?;
             }
             let now = self.clock.monotonic();
-            if step.replaced || (self.watch.is_none() && now >= rewatch_at) {
+            if step.replaced || (self.watch.is_none() && now >= self.rewatch_at) {
                 self.watch();
-                rewatch_at = now + WATCH_RETRY;
                 self.pickup.hint(Hint::Rescan);
                 continue;
             }
-            let mut wait = step.next_look.map_or(UNWATCHED_RESCAN, |at| at - now);
-            if self.watch.is_none() && wait > UNWATCHED_RESCAN {
-                wait = UNWATCHED_RESCAN;
-                self.pickup.hint(Hint::Rescan);
-            }
-            if step.more {
-                wait = Duration::ZERO;
-            }
+            let wait = match step.next_look {
+                Some(at) if !step.more => at - now,
+                _ => Duration::ZERO,
+            };
             if self.listen(wait) {
                 return Ok(());
             }
@@ -88,6 +92,10 @@ impl Driver {
             if hint == Hint::Stop {
                 return true;
             }
+            if hint == Hint::Unwatched {
+                self.watch = None;
+                self.rewatch_at = Monotonic::default();
+            }
             self.pickup.hint(hint);
             next = self.hints.try_recv().ok();
         }
@@ -96,14 +104,17 @@ impl Driver {
 
     fn watch(&mut self) {
         self.watch = None;
+        self.rewatch_at = self.clock.monotonic() + WATCH_RETRY;
         match Watch::start(&self.directory, self.sender.clone()) {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => tracing::warn!(
                 directory = %self.directory.display(),
                 %error,
-                hint = "drops are found by a scan every 5 s until the directory can be watched",
+                hint = "drops are found by a scan every 5 s until the directory can be watched; \
+                        is fs.inotify.max_user_watches or max_user_instances used up?",
                 "pickup-not-watched"
             ),
         }
+        self.pickup.set_watched(self.watch.is_some());
     }
 }

@@ -1,8 +1,10 @@
 //! What is not taken: why, said once, and what to do about it.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::time::Duration;
 
-use super::{IGNORED_AFTER, NO_ROOM_AGAIN, Pattern, Pickup, RenamedWriter, bytes};
+use super::{IGNORED_AFTER, NO_ROOM_AGAIN, OPEN_AFTER, Pattern, Pickup, RenamedWriter, bytes};
 use crate::fs::{Dir, File, Stat};
 use crate::mail::{Monotonic, UnixTime};
 use crate::message::NoEnvelope;
@@ -18,7 +20,7 @@ impl Pickup {
         let text = format!("pillarbox cannot send this message: {reason}\nIt lies in failed/ as {name}\n");
         let fs = self.spool.fs();
         let written = match fs.unlink(Dir::Pickup, &file_name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
             _ => fs.create(Dir::Pickup, &file_name).and_then(|mut file| file.append(text.as_bytes())),
         };
         if let Err(error) = written {
@@ -28,10 +30,11 @@ impl Pickup {
 
     /// No pattern means it: it stays, and is spoken of once.
     pub(super) fn ignore(&mut self, name: &OsStr, now: Monotonic) {
+        let rescan = self.rescan();
         let Some(file) = self.files.get_mut(name) else { return };
         let speak_at = file.since + IGNORED_AFTER;
         file.left = true;
-        file.not_before = if now < speak_at { speak_at } else { now + self.options.rescan };
+        file.not_before = if now < speak_at { speak_at } else { now + rescan };
         if now >= speak_at && file.reported.is_none() {
             let patterns: Vec<String> = self.options.patterns.iter().map(Pattern::to_string).collect();
             file.reported = Some("ignored".into());
@@ -46,21 +49,20 @@ impl Pickup {
 
     /// It stays where it is; why is said once for each reason.
     pub(super) fn left_behind(&mut self, name: &OsStr, why: &NotAccepted, now: Monotonic) {
+        let rescan = self.rescan();
         let Some(file) = self.files.get_mut(name) else { return };
         file.not_before = now + self.options.settle;
+        let waited = now - file.since;
         match why {
             // Looked at again from the start, without a word: this is what a producer at work looks like.
             NotAccepted::Changed => return self.forget_and_rescan(name, now),
-            NotAccepted::NotSettled => return,
+            NotAccepted::NotSettled | NotAccepted::Linked(_) => return,
             NotAccepted::BeingWritten if file.writer == RenamedWriter::Unseen => {
                 file.writer = RenamedWriter::WaitedFor;
                 file.holds_until = file.not_before;
                 return;
             }
-            NotAccepted::BeingWritten => {
-                file.writer = RenamedWriter::Stays;
-                return file.left = true;
-            }
+            NotAccepted::BeingWritten => file.writer = RenamedWriter::Stays,
             // As if it had not been asked for.
             NotAccepted::NoRoom(_) => {
                 file.renamed_in = file.writer == RenamedWriter::Unseen;
@@ -73,18 +75,31 @@ impl Pickup {
                 return;
             }
             NotAccepted::Unsynced(_, stat) => file.unsynced = Some(bytes(stat)),
-            NotAccepted::Empty | NotAccepted::Linked(_) | NotAccepted::NotAFile(_) | NotAccepted::Io(_) => {}
+            NotAccepted::Empty
+            | NotAccepted::NotAFile(_)
+            | NotAccepted::Unreadable(_)
+            | NotAccepted::NotMoved(_)
+            | NotAccepted::NoRoomToCopy(_)
+            | NotAccepted::Io(_) => {}
         }
         file.left = true;
-        let waited = now - file.since;
-        if waited >= IGNORED_AFTER || !matches!(why, NotAccepted::Empty | NotAccepted::Linked(_)) {
-            file.not_before = now + self.options.rescan;
-            let reason = why.to_string();
-            if file.reported.as_ref() != Some(&reason) {
-                let stat = self.spool.fs().stat(Dir::Pickup, name).ok();
-                tracing::warn!(file = %name.display(), %reason, hint = hint_for(why, stat, name), "drop-left");
-                file.reported = Some(reason);
-            }
+        let speak_after = match why {
+            NotAccepted::Empty => IGNORED_AFTER,
+            NotAccepted::BeingWritten => OPEN_AFTER,
+            _ => Duration::ZERO,
+        };
+        if waited < speak_after {
+            return;
+        }
+        // Somebody who has it open may close it at any moment.
+        if !matches!(why, NotAccepted::BeingWritten) {
+            file.not_before = now + rescan;
+        }
+        let reason = why.to_string();
+        if file.reported.as_ref() != Some(&reason) {
+            let stat = self.spool.fs().stat(Dir::Pickup, name).ok();
+            tracing::warn!(file = %name.display(), %reason, hint = hint_for(why, stat, name), "drop-left");
+            file.reported = Some(reason);
         }
     }
 
@@ -142,16 +157,73 @@ pub(super) fn examine(
 /// What to do about a file that was left.
 pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
     match (why, stat) {
-        (NotAccepted::Io(e), Some(stat)) if e.kind() == std::io::ErrorKind::PermissionDenied => format!(
-            "it has mode {:04o} and owner {}: chmod a+r pickup/{}",
-            stat.mode,
-            stat.owner,
-            name.display()
-        ),
+        (NotAccepted::Unreadable(e), Some(stat)) if e.kind() == ErrorKind::PermissionDenied => {
+            readable_hint(&stat, name)
+        }
+        (NotAccepted::NotMoved(e), _) if e.kind() == ErrorKind::CrossesDevices => {
+            "a file is taken by a rename, which cannot leave a filesystem: mount the whole spool there, not pickup/ alone; \
+             if it is one filesystem, pickup/ has a project quota of its own"
+                .into()
+        }
+        (NotAccepted::NotMoved(e), _) if e.kind() == ErrorKind::PermissionDenied => {
+            "pickup/ and pending/ must belong to the user of the service, who must be allowed to write there (ls -ld), and the \
+             file must not be immutable (lsattr)"
+                .into()
+        }
+        (NotAccepted::BeingWritten, _) => {
+            "it is taken when that program closes it; fuser -v shows which one it is".into()
+        }
+        (NotAccepted::NoRoomToCopy(_), _) => "free room, or remove its other names: then it is renamed".into(),
         (NotAccepted::Unsynced(..), _) => "see to the disk, then drop it again as a new file".into(),
         (NotAccepted::Empty, _) => "remove it, or let its producer write to it".into(),
-        (NotAccepted::Linked(_), _) => "remove its other names".into(),
         (NotAccepted::NotAFile(_), _) => "only regular files are taken: remove it".into(),
         _ => "it is tried again".into(),
+    }
+}
+
+/// Mode, owner, and the command that mends it. The name is a stranger's, and the command will be pasted into a root shell.
+fn readable_hint(stat: &Stat, name: &OsStr) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "._+@-".contains(c);
+    let command = match name.to_str() {
+        Some(name) if name.chars().all(safe) => format!("chmod a+r pickup/{name}"),
+        Some(name) if !name.chars().any(|c| c.is_control() || c == '\'') => {
+            format!("chmod a+r 'pickup/{name}'")
+        }
+        _ => format!("find pickup -inum {} -exec chmod a+r {{}} +", stat.id.inode),
+    };
+    format!("it has mode {:04o} and owner {}: {command}", stat.mode, stat.owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+    use crate::fs::{FileId, Kind};
+
+    #[test]
+    fn the_command_that_mends_is_safe_to_paste() {
+        let stat = Stat {
+            id: FileId { device: 1, inode: 77 },
+            kind: Kind::File,
+            links: 1,
+            size: 1,
+            modified: (0, 0),
+            changed: (0, 0),
+            mode: 0o600,
+            owner: 1000,
+        };
+        let denied = || NotAccepted::Unreadable(ErrorKind::PermissionDenied.into());
+        let cases: [(&[u8], &str); 5] = [
+            (b"a-1.eml", "chmod a+r pickup/a-1.eml"),
+            (b"a; reboot.eml", "chmod a+r 'pickup/a; reboot.eml'"),
+            (b"it's.eml", "find pickup -inum 77 -exec chmod a+r {} +"),
+            (b"a\nreboot.eml", "find pickup -inum 77 -exec chmod a+r {} +"),
+            (b"\xff.eml", "find pickup -inum 77 -exec chmod a+r {} +"),
+        ];
+        for (name, command) in cases {
+            let hint = hint_for(&denied(), Some(stat), OsStr::from_bytes(name));
+            assert_eq!(hint, format!("it has mode 0600 and owner 1000: {command}"));
+        }
     }
 }

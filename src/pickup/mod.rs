@@ -33,6 +33,10 @@ pub use watch::{Hint, Watch};
 const SLOW_SETTLE: Duration = Duration::from_secs(10);
 /// How long a name that no pattern matches is left before it is spoken of: most are on their way to another name.
 const IGNORED_AFTER: Duration = Duration::from_secs(10);
+/// How long a file may be open for writing before that is spoken of.
+const OPEN_AFTER: Duration = Duration::from_secs(60);
+/// How often the directory is read where not every change is heard of.
+const UNHEARD_RESCAN: Duration = Duration::from_secs(5);
 /// Files accepted with one pair of directory syncs; each holds a descriptor and a lease until then.
 const GROUP_MAX: usize = 64;
 /// How soon a spool that had no room is asked again.
@@ -45,7 +49,7 @@ pub struct Options {
     pub patterns: Vec<Pattern>,
     /// How far apart two looks must be that find the same.
     pub settle: Duration,
-    /// How often the directory is read although nothing was heard.
+    /// How often the directory is read although nothing was heard; where not every change is heard of, at least every 5 s.
     pub rescan: Duration,
     /// How messages will be sent: what can never be is refused at once, and not when its turn comes.
     pub outgoing: outgoing::Options,
@@ -65,6 +69,10 @@ pub struct Pickup {
     is_away: bool,
     /// The spool takes nothing more: it is not asked before this.
     no_room_until: Option<Monotonic>,
+    /// Somebody hears of what happens.
+    is_watched: bool,
+    /// The filesystem does not tell of every change.
+    is_unheard: bool,
 }
 
 /// A file that was heard of and is not accepted yet.
@@ -74,6 +82,8 @@ struct Known {
     /// A scan found it, and no event was heard of it since.
     is_from_scan: bool,
     renamed_in: bool,
+    /// Its name is new and nobody has opened it: it may have been linked in.
+    linked_in: bool,
     closed: bool,
     writer: RenamedWriter,
     look: Option<Look>,
@@ -142,6 +152,24 @@ impl Pickup {
             scan_due: Some(Monotonic::default()),
             is_away: false,
             no_room_until: None,
+            is_watched: true,
+            is_unheard: false,
+        }
+    }
+
+    /// Whether the directory is watched from now on. Where it is not, a scan has to find everything.
+    pub fn set_watched(&mut self, is_watched: bool) {
+        self.is_watched = is_watched;
+        if !is_watched {
+            self.scan_due = Some(Monotonic::default());
+        }
+    }
+
+    /// How long until the next scan if nothing is heard.
+    fn rescan(&self) -> Duration {
+        match self.is_watched && !self.is_unheard {
+            true => self.options.rescan,
+            false => self.options.rescan.min(UNHEARD_RESCAN),
         }
     }
 
@@ -159,7 +187,17 @@ impl Pickup {
                     file.not_before = Monotonic::default();
                 }
             }
-            Hint::Created(name) => drop(self.heard_of(&name)),
+            Hint::Created(name) => {
+                if let Some(file) = self.heard_of(&name) {
+                    file.linked_in = true;
+                }
+            }
+            // What is linked in is not opened with it; what is made in place is.
+            Hint::Opened(name) => {
+                if let Some(file) = self.files.get_mut(&name) {
+                    file.linked_in = false;
+                }
+            }
             Hint::Closed(name) => {
                 if let Some(file) = self.heard_of(&name) {
                     file.closed = true;
@@ -171,6 +209,7 @@ impl Pickup {
                 self.scan_due = Some(Monotonic::default());
                 self.no_room_until = self.no_room_until.map(|_| Monotonic::default());
             }
+            Hint::Unwatched => self.set_watched(false),
             Hint::Stop => {}
         }
     }
@@ -187,7 +226,7 @@ impl Pickup {
         let mut step = Step::default();
         if self.scan_due.is_some_and(|due| due <= now) {
             step.replaced = self.scan(now);
-            self.scan_due = Some(now + self.options.rescan);
+            self.scan_due = Some(now + self.rescan());
         }
         let ready = match self.no_room_until.filter(|until| *until > now) {
             Some(_) => Vec::new(),
@@ -278,10 +317,10 @@ impl Pickup {
             self.left_behind(name, &NotAccepted::NotAFile(stat.kind), now);
             return None;
         }
-        let settle = self.options.settle;
+        let (settle, rescan) = (self.options.settle, self.rescan());
         let file = self.files.get_mut(name)?;
         if file.unsynced.is_some_and(|unsynced| unsynced == bytes(&stat)) {
-            file.not_before = now + self.options.rescan;
+            file.not_before = now + rescan;
             return None;
         }
         if file.renamed_in {
@@ -289,7 +328,13 @@ impl Pickup {
             file.renamed_in = false;
             file.look = Some(Look { stat: identity(&stat), since: now });
             let holds = file.writer == RenamedWriter::Unseen;
-            return Some(Candidate { name: name.to_owned(), settled: false, holds });
+            return Some(Candidate { name: name.to_owned(), settled: false, rested: false, holds });
+        }
+        // Linked in, and its bytes are older than its name. If the other name is still there, it is asked for once more.
+        if file.linked_in && stat.changed > stat.modified && (stat.links == 1 || file.look.is_none()) {
+            file.linked_in = stat.links > 1;
+            file.look = Some(Look { stat: identity(&stat), since: now });
+            return Some(Candidate { name: name.to_owned(), settled: false, rested: false, holds: false });
         }
         let look = match file.look {
             Some(look) if look.stat == identity(&stat) => look,
@@ -302,7 +347,7 @@ impl Pickup {
             return None;
         }
         let settled = file.closed || looked_for >= SLOW_SETTLE;
-        Some(Candidate { name: name.to_owned(), settled, holds: false })
+        Some(Candidate { name: name.to_owned(), settled, rested: true, holds: false })
     }
 
     fn heard_of(&mut self, name: &OsStr) -> Option<&mut Known> {
@@ -318,6 +363,7 @@ impl Pickup {
                 number: *number,
                 is_from_scan: false,
                 renamed_in: false,
+                linked_in: false,
                 closed: false,
                 writer: RenamedWriter::Stays,
                 look: None,

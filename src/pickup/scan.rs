@@ -24,6 +24,7 @@ impl Pickup {
         if std::mem::take(&mut self.is_away) {
             tracing::info!("pickup-readable");
         }
+        self.is_unheard = self.spool.fs().may_change_unheard(Dir::Pickup);
         // A hundred thousand files take a while: each was seen before this moment, and not at the begin.
         let now = self.clock.monotonic().max(now);
         let settled_at = now + self.options.settle;

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use super::*;
 use crate::fs::faulty::Faulty;
+use crate::fs::{Fs as _, RealFs};
 use crate::mail::UnixTime;
 use crate::spool::Lease;
 
@@ -297,5 +298,156 @@ fn a_producer_that_renames_before_it_closes_is_not_overtaken() {
         };
         let labels: Vec<_> = step.accepted.iter().map(|a| a.name.label()).collect();
         assert_eq!(labels, if closes { vec!["a", "b"] } else { vec!["b"] });
+    }
+}
+
+#[test]
+fn a_producer_that_uses_the_name_again_while_its_file_is_put_back_is_no_fault() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("a.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    let producer = RealFs::open(bench.root.path()).unwrap();
+    // Another file under that name before it is moved, and a third before that one is put back.
+    bench.disk.ask_first(move |what, dir| {
+        if what == "rename" && matches!(dir, Dir::Pickup | Dir::Pending) {
+            let (hidden, name) = (OsStr::new(".hidden"), OsStr::new("a.eml"));
+            let text = format!("{MESSAGE}{dir:?}\n");
+            producer.create(Dir::Pickup, hidden).unwrap().append(text.as_bytes()).unwrap();
+            producer.replace(Dir::Pickup, hidden, name).unwrap();
+        }
+        None
+    });
+    let step = bench.step_after(SETTLE);
+    assert!(step.accepted.is_empty() && !bench.spool.is_faulted());
+    bench.disk.mend();
+    let mut accepted = bench.step_after(SETTLE).accepted;
+    accepted.extend(bench.step_after(SETTLE).accepted);
+    let mut labels: Vec<_> = accepted.iter().map(|a| a.name.label().to_owned()).collect();
+    labels.sort();
+    assert_eq!(labels.len(), 2, "{labels:?}");
+    assert!(labels[0] == "a" && labels[1].starts_with("a-0"), "{labels:?}");
+}
+
+#[test]
+fn a_file_that_is_open_for_a_minute_is_told_of_once() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("open.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    let path = bench.root.path().join("pickup/open.eml");
+    let writer = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    let reported = |bench: &Bench| bench.pickup.files[OsStr::new("open.eml")].reported.clone();
+    for _ in 0..119 {
+        bench.step_after(SETTLE);
+        assert_eq!(reported(&bench), None);
+    }
+    bench.step_after(SETTLE);
+    assert_eq!(reported(&bench).as_deref(), Some("a program still has it open for writing"));
+    drop(writer);
+    assert_eq!(bench.step_after(SETTLE).accepted.len(), 1);
+}
+
+#[test]
+fn a_watcher_that_died_is_replaced_and_hears_again() {
+    let Bench { root, disk, clock, pickup, .. } = Bench::new();
+    let (told, heard) = mpsc::channel();
+    let (hints, hints_heard) = mpsc::channel();
+    let on_accepted = move |accepted: Vec<Accepted>| {
+        accepted.iter().for_each(|a| told.send(a.name.label().to_owned()).unwrap());
+        Ok(())
+    };
+    // Nothing is there to be watched: as good as a watcher that died.
+    let watched = root.path().join("watched");
+    let ends = (hints.clone(), hints_heard);
+    let mut driver = Driver::new(pickup, clock.clone(), watched.clone(), ends, Box::new(on_accepted));
+    let thread = std::thread::spawn(move || driver.run());
+    std::os::unix::fs::symlink(root.path().join("pickup"), watched).unwrap();
+    let rename_in = |name: &str| {
+        disk.drop_file(".hidden", MESSAGE);
+        disk.replace(Dir::Pickup, OsStr::new(".hidden"), OsStr::new(name)).unwrap();
+    };
+    hints.send(Hint::Unwatched).unwrap();
+    // Found by the scan that makes up for it. When the second is accepted, the round of the first is over.
+    for name in ["first", "second"] {
+        rename_in(&format!("{name}.eml"));
+        let mut found = None;
+        for _ in 0..300 {
+            clock.advance(SETTLE / 10);
+            found = heard.recv_timeout(Duration::from_millis(100)).ok();
+            if found.is_some() {
+                break;
+            }
+            hints.send(Hint::Closed("nothing".into())).unwrap();
+        }
+        assert_eq!(found.as_deref(), Some(name));
+    }
+    // The clock stands: there is no scan, and only what an event told of is complete.
+    rename_in("third.eml");
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)).as_deref(), Ok("third"));
+    hints.send(Hint::Stop).unwrap();
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_file_under_somebody_elses_lease_is_being_written() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("a.eml", MESSAGE);
+    bench.step_after(Duration::ZERO);
+    bench.disk.ask_first(|what, _| (what == "open").then(|| std::io::ErrorKind::WouldBlock.into()));
+    bench.step_after(SETTLE);
+    assert_eq!(bench.pickup.files[OsStr::new("a.eml")].reported, None);
+    bench.disk.mend();
+    assert_eq!(bench.step_after(SETTLE).accepted.len(), 1);
+}
+
+/// A sparse file costs its producer nothing, and its copy the disk.
+#[test]
+fn a_file_that_there_is_no_room_to_copy_stays_until_it_has_one_name() {
+    let mut bench = Bench::new();
+    bench.disk.drop_file("huge.eml", MESSAGE);
+    let path = bench.root.path().join("pickup/huge.eml");
+    let huge = bench.disk.room().unwrap().bytes / 2 + (1 << 30);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(huge).unwrap();
+    std::fs::hard_link(&path, bench.root.path().join("other name")).unwrap();
+    bench.step_after(Duration::ZERO);
+    assert!(bench.step_after(SETTLE).accepted.is_empty());
+    let told = bench.pickup.files[OsStr::new("huge.eml")].reported.clone().unwrap();
+    assert!(told.ends_with(&format!("no room to copy its {huge} octets")), "{told}");
+    let mut left = Vec::new();
+    bench.disk.list(Dir::Pending, &mut |name, _| left.push(name.to_owned())).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Its owner may do what it likes with a file in pickup/, whatever we call it.
+#[test]
+fn a_producer_that_meddles_while_its_file_is_copied_is_no_fault() {
+    for (deed, before) in [("remove", "stat"), ("remove", "sync_dir"), ("directory", "sync_dir")] {
+        let mut bench = Bench::new();
+        bench.disk.drop_file("a.eml", MESSAGE);
+        let pickup = bench.root.path().join("pickup");
+        std::fs::hard_link(pickup.join("a.eml"), bench.root.path().join("other name")).unwrap();
+        bench.step_after(Duration::ZERO);
+        let producer = RealFs::open(bench.root.path()).unwrap();
+        let (meddled, has_meddled) = mpsc::channel();
+        bench.disk.ask_first(move |what, dir| {
+            let mut taken = Vec::new();
+            producer.list(Dir::Pickup, &mut |name, _| taken.push(name.to_owned())).unwrap();
+            taken.retain(|name| name.as_encoded_bytes().ends_with(b".taken"));
+            let [taken] = &taken[..] else { return None };
+            // What is a directory already cannot be removed.
+            if (what, dir) == (before, Dir::Pickup) && producer.unlink(Dir::Pickup, taken).is_ok() {
+                if deed == "directory" {
+                    std::fs::create_dir(pickup.join(taken)).unwrap();
+                }
+                meddled.send(()).unwrap();
+            }
+            None
+        });
+        bench.clock.advance(SETTLE);
+        bench.pickup.step().unwrap();
+        assert!(!bench.spool.is_faulted(), "{deed} before {before}");
+        has_meddled.try_recv().unwrap();
+        bench.disk.mend();
+        bench.spool.recover().unwrap();
+        assert_eq!(bench.spool.counts().in_line, u64::from(before != "stat"), "{deed} before {before}");
     }
 }

@@ -1,7 +1,9 @@
 //! What the operating system says about `pickup/`: hints, never the truth.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
@@ -12,20 +14,65 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 pub enum Hint {
     /// This name came in by a rename: its producer is done with it.
     RenamedIn(OsString),
-    /// This name was made in place.
+    /// This name is new: it was made in place, or linked in.
     Created(OsString),
+    /// Somebody has opened this file.
+    Opened(OsString),
     /// Somebody who had written to this file has closed it.
     Closed(OsString),
     /// Events were lost, or the directory itself was moved: look at everything.
     Rescan,
+    /// The watcher has died.
+    Unwatched,
     /// The service ends.
     Stop,
 }
 
-/// Watches until dropped.
+/// Watches until dropped, or until it says [`Hint::Unwatched`].
 #[derive(Debug)]
 pub struct Watch {
     _watcher: RecommendedWatcher,
+    is_wanted: Arc<AtomicBool>,
+}
+
+/// Lives as long as notify's thread, on which it only translates and sends.
+struct Ears {
+    watched: PathBuf,
+    hints: Sender<Hint>,
+    is_wanted: Arc<AtomicBool>,
+}
+
+impl Ears {
+    fn hear(&self, event: notify::Result<Event>) {
+        match event {
+            Ok(event) => translate(&event, &self.watched).into_iter().for_each(|hint| self.send(hint)),
+            Err(_) => self.is_deaf(),
+        }
+    }
+
+    /// Said once: notify repeats an error of the system for as long as it lasts.
+    fn is_deaf(&self) {
+        if self.is_wanted.swap(false, Ordering::AcqRel) {
+            self.send(Hint::Unwatched);
+        }
+    }
+
+    fn send(&self, hint: Hint) {
+        // Nobody listens any more when the service ends.
+        drop(self.hints.send(hint));
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.is_deaf();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.is_wanted.store(false, Ordering::Release);
+    }
 }
 
 impl Watch {
@@ -37,24 +84,15 @@ impl Watch {
     pub fn start(directory: &Path, hints: Sender<Hint>) -> notify::Result<Watch> {
         // Events carry absolute paths, also where the directory was named by a relative one.
         let directory = std::path::absolute(directory).map_err(notify::Error::io)?;
-        let watched = directory.clone();
-        // The handler runs on notify's thread: it only translates and sends.
-        let handler = move |event: notify::Result<Event>| {
-            for hint in translate(event, &watched) {
-                // Nobody listens any more when the service ends.
-                if hints.send(hint).is_err() {
-                    return;
-                }
-            }
-        };
-        let mut watcher = notify::recommended_watcher(handler)?;
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let ears = Ears { watched: directory.clone(), hints, is_wanted: is_wanted.clone() };
+        let mut watcher = notify::recommended_watcher(move |event| ears.hear(event))?;
         watcher.watch(&directory, RecursiveMode::NonRecursive)?;
-        Ok(Watch { _watcher: watcher })
+        Ok(Watch { _watcher: watcher, is_wanted })
     }
 }
 
-fn translate(event: notify::Result<Event>, watched: &Path) -> Vec<Hint> {
-    let Ok(event) = event else { return vec![Hint::Rescan] };
+fn translate(event: &Event, watched: &Path) -> Vec<Hint> {
     if event.need_rescan() {
         return vec![Hint::Rescan];
     }
@@ -66,6 +104,7 @@ fn translate(event: notify::Result<Event>, watched: &Path) -> Vec<Hint> {
     match event.kind {
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => names(Hint::RenamedIn),
         EventKind::Create(CreateKind::File | CreateKind::Any | CreateKind::Other) => names(Hint::Created),
+        EventKind::Access(AccessKind::Open(_)) => names(Hint::Opened),
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => names(Hint::Closed),
         EventKind::Remove(RemoveKind::Folder) | EventKind::Modify(ModifyKind::Name(_)) if about_directory => {
             vec![Hint::Rescan]
@@ -104,9 +143,40 @@ mod tests {
             std::fs::rename(folder.path().join("a.eml"), folder.path().join("b.eml")).unwrap();
         }
         assert_eq!(next(), Hint::Created("a.eml".into()));
+        assert_eq!(next(), Hint::Opened("a.eml".into()));
         assert_eq!(next(), Hint::Closed("a.eml".into()));
         assert_eq!(next(), Hint::RenamedIn("b.eml".into()));
+        std::fs::hard_link(folder.path().join("b.eml"), folder.path().join("c.eml")).unwrap();
+        assert_eq!(next(), Hint::Created("c.eml".into()));
         let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert_eq!(translate(Ok(overflow), folder.path()), [Hint::Rescan]);
+        assert_eq!(translate(&overflow, folder.path()), [Hint::Rescan]);
+    }
+
+    #[test]
+    fn a_watcher_that_dies_says_so_and_one_that_is_not_wanted_does_not() {
+        let ears = || {
+            let (hints, heard) = std::sync::mpsc::channel();
+            let is_wanted = Arc::new(AtomicBool::new(true));
+            let ears = Ears { watched: "/x".into(), hints, is_wanted: is_wanted.clone() };
+            (ears, is_wanted, heard)
+        };
+        let (deaf, _, heard) = ears();
+        deaf.hear(Err(notify::Error::generic("EBADF")));
+        deaf.hear(Err(notify::Error::generic("EBADF")));
+        drop(deaf);
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [Hint::Unwatched]);
+        // notify's thread has panicked.
+        let (dead, _, heard) = ears();
+        std::thread::spawn(move || {
+            let _ears = dead;
+            panic!("this is part of the test");
+        })
+        .join()
+        .unwrap_err();
+        assert_eq!(heard.iter().collect::<Vec<_>>(), [Hint::Unwatched]);
+        let (unwanted, is_wanted, heard) = ears();
+        is_wanted.store(false, Ordering::Release);
+        drop(unwanted);
+        assert_eq!(heard.iter().count(), 0);
     }
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc as async_mpsc;
 
 use crate::config::Config;
-use crate::fs::{Clock, SystemClock};
+use crate::fs::{Clock, Dir, SystemClock};
 use crate::pickup::{Driver, Hint, Pickup};
 use crate::sender::{PassEnd, Sender, Stop, Wake};
 use crate::spool::{Accepted, Recovered, Spool, SpoolError};
@@ -195,7 +195,11 @@ fn recover(spool: &Spool) -> Result<(), SpoolError> {
         tracing::info!(file = %name.display(), "recovered-pickup");
     }
     for (dir, name) in &strangers {
-        tracing::warn!(dir = dir.name(), file = %name.display(), hint = "only pillarbox writes here: take it away", "stranger");
+        let hint = match dir {
+            Dir::Pickup => "it was being copied, and somebody has taken the copy: rename it to have it sent",
+            _ => "only pillarbox writes here: take it away",
+        };
+        tracing::warn!(dir = dir.name(), file = %name.display(), hint, "stranger");
     }
     for (id, why) in &unreadable {
         tracing::error!(%id, %why, hint = "the message is held: mend or remove its record in meta/", "record-unreadable");
@@ -308,7 +312,6 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Overrides};
-    use crate::fs::Dir;
     use crate::fs::faulty::Faulty;
     use crate::spool::Lease;
 

@@ -21,6 +21,8 @@ pub struct Candidate {
     /// It was looked at twice and had not changed, so that it may be taken also where nobody can say whether a
     /// writer has it open.
     pub settled: bool,
+    /// Two looks, as far apart as a file takes to settle, found it the same: it may be copied if it has other names.
+    pub rested: bool,
     /// If somebody still writes to it, those behind it in the group are left for the next one.
     pub holds: bool,
 }
@@ -53,7 +55,7 @@ pub enum NotAccepted {
     NotSettled,
     /// It is empty.
     Empty,
-    /// It has other names, through which it could still be written.
+    /// It has other names, and must settle before it is copied: most producers that link take the other name away.
     Linked(u64),
     /// It is no regular file.
     NotAFile(Kind),
@@ -62,16 +64,33 @@ pub enum NotAccepted {
     /// Its bytes, as they were then, could not be synced: nobody knows what of them is on the disk, and no later
     /// sync will tell.
     Unsynced(io::Error, Stat),
-    /// It cannot be opened or moved.
+    /// It cannot be opened.
+    Unreadable(io::Error),
+    /// It cannot be moved out of `pickup/`.
+    NotMoved(io::Error),
+    /// It has other names and so many octets, and a copy would take more than half of the room that is left.
+    NoRoomToCopy(u64),
+    /// Anything else that the disk said.
     Io(io::Error),
 }
 
-/// A file after its rename, before the directories are synced. The open file keeps writers out.
+/// What a step came to for one file; the outer error is the spool's, not the file's.
+pub(super) type Step<T> = Result<Result<T, NotAccepted>, SpoolError>;
+
+/// A file that is complete, and how it looked when it was opened. While it is open writers are kept out.
+pub(super) struct OpenFile {
+    pub(super) file: Box<dyn File>,
+    pub(super) stat: Stat,
+}
+
+/// A file after its rename, before the directories are synced. The open file, unless it is a copy, keeps writers out.
 pub(super) struct Moved {
     pub(super) name: Name,
     pub(super) size: u64,
     pub(super) file: Box<dyn File>,
     pub(super) has_record: bool,
+    /// It is a copy, and the file still has its hidden name in `pickup/`.
+    pub(super) is_copy: bool,
 }
 
 impl Spool {
@@ -113,6 +132,9 @@ impl Spool {
         }
         if moved.iter().any(Result::is_ok) {
             self.sync_dir(Dir::Pending, ACCEPT_PENDING)?;
+            for copied in moved.iter().flatten().filter(|moved| moved.is_copy) {
+                self.drop_taken(&copied.name)?;
+            }
             self.sync_dir(Dir::Pickup, ACCEPT_PICKUP)?;
         }
         let mut results = Vec::with_capacity(moved.len());
@@ -127,7 +149,7 @@ impl Spool {
 
     /// It is durable: into line with it, or to `failed/` if it can never be sent.
     pub(super) fn enter_line(&self, moved: Moved, examine: Examine<'_>) -> Result<Accepted, SpoolError> {
-        let Moved { name, size, file, has_record } = moved;
+        let Moved { name, size, file, has_record, .. } = moved;
         let unsendable = examine(&name, &*file);
         // Closed only now: until here nobody could open it for writing.
         drop(file);
@@ -147,69 +169,107 @@ impl Spool {
 
     /// Steps 1 to 4 of docs/SPOOL.md for one file. Behind the rename an error leaves it in `pending/`, in no line:
     /// that is for recovery.
-    fn take(&self, candidate: &Candidate, now: UnixTime) -> Result<Result<Moved, NotAccepted>, SpoolError> {
-        let (file, before) = match self.open_complete(candidate) {
+    fn take(&self, candidate: &Candidate, now: UnixTime) -> Step<Moved> {
+        let source = match self.open_complete(candidate) {
             Ok(opened) => opened,
             Err(why) => return Ok(Err(why)),
         };
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).draw(now);
         let name = Name::new(id, now, &candidate.name);
+        let is_copy = source.stat.links > 1;
+        let size = source.stat.size;
+        let taken = match is_copy {
+            true => self.take_copy(candidate, &source, &name)?,
+            false => self.take_itself(candidate, &source, &name)?.map(|()| source.file),
+        };
+        Ok(taken.map(|file| Moved { name, size, file, has_record: false, is_copy }))
+    }
+
+    /// Steps 2 to 4.
+    fn take_itself(&self, candidate: &Candidate, source: &OpenFile, name: &Name) -> Step<()> {
+        if let Err(error) = source.file.sync(ACCEPT_FILE) {
+            return Ok(Err(NotAccepted::Unsynced(error, source.stat)));
+        }
         let text = name.to_string();
         let new = OsStr::new(&text);
         if let Err(error) = self.fs.rename(Dir::Pickup, &candidate.name, Dir::Pending, new) {
-            return Ok(Err(error.into()));
+            return Ok(Err(NotAccepted::not_moved(error)));
         }
-        let fault = |doing: &str| {
-            let doing = format!("{doing} pending/{text}");
-            move |error| self.fault(SpoolError::new(doing, error))
-        };
-        let after = self.fs.stat(Dir::Pending, new).map_err(fault("look at"))?;
-        if !is_unchanged(&before, &after) {
+        let after =
+            self.fs.stat(Dir::Pending, new).map_err(self.failed_to("look at", Dir::Pending, &text))?;
+        if !is_same_bytes(&source.stat, &after) || after.links != source.stat.links {
             // The producer replaced it between open and rename: what was moved is not what was synced.
-            let put_back = self.fs.rename(Dir::Pending, new, Dir::Pickup, &candidate.name);
-            put_back.map_err(fault("put back"))?;
+            self.put_back(Dir::Pending, &text, &candidate.name, name)?;
             return Ok(Err(NotAccepted::Changed));
         }
-        Ok(Ok(Moved { name, size: before.size, file, has_record: false }))
+        Ok(Ok(()))
     }
 
-    /// Steps 1 and 2: it is complete, nobody writes to it, and its bytes are on the disk.
-    fn open_complete(&self, candidate: &Candidate) -> Result<(Box<dyn File>, Stat), NotAccepted> {
+    /// Step 1: it is complete, and nobody writes to it.
+    fn open_complete(&self, candidate: &Candidate) -> Result<OpenFile, NotAccepted> {
         let file = self.fs.open(Dir::Pickup, &candidate.name).map_err(|e| self.not_opened(candidate, e))?;
-        let before = file.stat()?;
-        check_kind(&before)?;
+        let stat = file.stat()?;
+        check_kind(&stat, candidate.rested)?;
         match file.shut_out_writers() {
-            Writer::Present => return Err(NotAccepted::BeingWritten),
-            Writer::Unknown if !candidate.settled => return Err(NotAccepted::NotSettled),
-            Writer::None | Writer::Unknown => {}
+            Writer::Present => Err(NotAccepted::BeingWritten),
+            Writer::Unknown if !candidate.settled => Err(NotAccepted::NotSettled),
+            Writer::None | Writer::Unknown => Ok(OpenFile { file, stat }),
         }
-        file.sync(ACCEPT_FILE).map_err(|error| NotAccepted::Unsynced(error, before))?;
-        Ok((file, before))
+    }
+
+    /// Makes a fault of a disk call that failed behind the rename.
+    pub(super) fn failed_to(
+        &self,
+        doing: &str,
+        dir: Dir,
+        name: &str,
+    ) -> impl FnOnce(io::Error) -> SpoolError + use<'_> {
+        let doing = format!("{doing} {}/{name}", dir.name());
+        move |error| self.fault(SpoolError::new(doing, error))
     }
 
     /// An error of open that tells less than a look at the name does: a link is refused with ELOOP, a socket
     /// with ENXIO.
     fn not_opened(&self, candidate: &Candidate, error: io::Error) -> NotAccepted {
+        // Somebody holds a lease to write on it, and is told to give it up (fcntl(2), F_SETLEASE).
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return NotAccepted::BeingWritten;
+        }
         match self.fs.stat(Dir::Pickup, &candidate.name) {
             Ok(stat) if stat.kind != Kind::File => NotAccepted::NotAFile(stat.kind),
-            _ => error.into(),
+            Ok(_) => match error.into() {
+                NotAccepted::Io(error) => NotAccepted::Unreadable(error),
+                other => other,
+            },
+            Err(_) => error.into(),
         }
     }
 }
 
-fn check_kind(stat: &Stat) -> Result<(), NotAccepted> {
+fn check_kind(stat: &Stat, rested: bool) -> Result<(), NotAccepted> {
     match stat {
         Stat { kind: Kind::File, size: 0, .. } => Err(NotAccepted::Empty),
         Stat { kind: Kind::File, links: 1, .. } => Ok(()),
+        Stat { kind: Kind::File, .. } if rested => Ok(()),
         Stat { kind: Kind::File, links, .. } => Err(NotAccepted::Linked(*links)),
         Stat { kind, .. } => Err(NotAccepted::NotAFile(*kind)),
     }
 }
 
 /// The rename itself changes `changed`, so only file, size and last write count.
-fn is_unchanged(before: &Stat, after: &Stat) -> bool {
-    let what = |s: &Stat| (s.id, s.kind, s.links, s.size, s.modified);
+pub(super) fn is_same_bytes(before: &Stat, after: &Stat) -> bool {
+    let what = |s: &Stat| (s.id, s.kind, s.size, s.modified);
     what(before) == what(after)
+}
+
+impl NotAccepted {
+    /// Why a rename out of `pickup/` was refused.
+    pub(super) fn not_moved(error: io::Error) -> NotAccepted {
+        match error.into() {
+            NotAccepted::Io(error) => NotAccepted::NotMoved(error),
+            other => other,
+        }
+    }
 }
 
 impl From<io::Error> for NotAccepted {
@@ -240,7 +300,15 @@ impl fmt::Display for NotAccepted {
             NotAccepted::NotAFile(_) => f.write_str("it is not a regular file"),
             NotAccepted::NoRoom(why) => write!(f, "{why}"),
             NotAccepted::Unsynced(error, _) => write!(f, "its bytes did not get to the disk: {error}"),
-            NotAccepted::Io(error) => write!(f, "{error}"),
+            NotAccepted::NoRoomToCopy(size) => {
+                write!(f, "it has other names (hard links), and there is no room to copy its {size} octets")
+            }
+            NotAccepted::NotMoved(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                f.write_str("pickup/ is on another filesystem than pending/")
+            }
+            NotAccepted::Unreadable(error) | NotAccepted::NotMoved(error) | NotAccepted::Io(error) => {
+                write!(f, "{error}")
+            }
         }
     }
 }

@@ -20,6 +20,7 @@
 //! run, and nothing is repeated as if it had worked. Only what is in flight may still be settled.
 
 mod accept;
+mod copy;
 mod line;
 mod name;
 mod record;

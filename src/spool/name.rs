@@ -50,6 +50,26 @@ impl Name {
         &self.label
     }
 
+    /// The name in `pending/` of a copy that is not the message yet.
+    pub(super) fn copy(&self) -> String {
+        format!(".{self}.copy")
+    }
+
+    /// The name in `pickup/` of a file whose copy is about to be the message.
+    pub(super) fn taken(&self) -> String {
+        format!(".{self}.taken")
+    }
+
+    /// The name, if `file` is a [`Name::copy`].
+    pub(super) fn parse_copy(file: &OsStr) -> Option<Name> {
+        Name::parse(OsStr::new(file.to_str()?.strip_prefix('.')?.strip_suffix(".copy")?))
+    }
+
+    /// The name, if `file` is a [`Name::taken`].
+    pub(super) fn parse_taken(file: &OsStr) -> Option<Name> {
+        Name::parse(OsStr::new(file.to_str()?.strip_prefix('.')?.strip_suffix(".taken")?))
+    }
+
     /// The name of the report that lies beside a failed message.
     pub fn report(&self) -> String {
         format!("{}_{}_{}.txt", self.id, self.accepted.as_secs(), self.label)
@@ -96,6 +116,8 @@ mod tests {
         let name = Name::new(id, UnixTime::from_secs(7), OsStr::new("a b.eml"));
         assert_eq!(name.to_string(), format!("{id}_7_a_b.eml"));
         assert_eq!(name.report(), format!("{id}_7_a_b.txt"));
+        assert_eq!(Name::parse_copy(OsStr::new(&name.copy())), Some(name.clone()));
+        assert_eq!(Name::parse_taken(OsStr::new(&name.taken())), Some(name));
     }
 
     #[test]
@@ -103,6 +125,7 @@ mod tests {
         let id = QueueIdSource::primed(None).draw(UnixTime::from_secs(5));
         for text in [format!("{id}.eml"), format!("{id}_x_a.eml"), format!("{id}_05_a.eml"), "a.eml".into()] {
             assert_eq!(Name::parse(OsStr::new(&text)), None, "{text}");
+            assert_eq!(Name::parse_taken(OsStr::new(&text)), None, "{text}");
         }
     }
 }

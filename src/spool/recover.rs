@@ -14,7 +14,7 @@ use super::name::{Name, record_id};
 use super::record::Record;
 use super::sync::{RECORD_META, RECOVER_FAILED, RECOVER_PENDING, RECOVER_PICKUP, RECOVER_SENDING};
 use super::{Spool, SpoolError};
-use crate::fs::{Dir, FileId};
+use crate::fs::{Dir, FileId, Kind};
 use crate::mail::QueueId;
 
 /// What recovery found and did.
@@ -26,7 +26,8 @@ pub struct Recovered {
     pub rolled_forward: Vec<Name>,
     /// Names in `pickup/` of files that had been accepted, and were taken away.
     pub already_accepted: Vec<OsString>,
-    /// Files in `pending/`, `sending/` or `failed/` whose name is not one of ours; left as they are.
+    /// Files in `pending/`, `sending/` or `failed/` whose name is not one of ours, and files in `pickup/` whose name is
+    /// ours and whose copy is nowhere; left as they are.
     pub strangers: Vec<(Dir, OsString)>,
     /// Messages whose record cannot be read, with the reason; they are held.
     pub unreadable: Vec<(QueueId, String)>,
@@ -42,6 +43,12 @@ struct Found {
     reports: Vec<OsString>,
     records: BTreeSet<QueueId>,
     temporary: Vec<(Dir, OsString)>,
+    /// Copies in `pending/` that are no messages yet.
+    copies: Vec<Name>,
+    /// Hidden names in `pickup/` of files that were copied.
+    taken: Vec<Name>,
+    /// Names and inodes in `pickup/`; `None` if there is no such directory now.
+    dropped: Option<Vec<(OsString, u64)>>,
     strangers: Vec<(Dir, OsString)>,
 }
 
@@ -55,10 +62,13 @@ impl Spool {
         self.faulted.store(true, Ordering::Release);
         self.line().clear();
         let mut recovered = Recovered::default();
-        self.find_pickup()?;
+        // It may have been removed, or be another one now, or not be within reach: that is for the pickup to tell. Without one
+        // nothing can be accepted, but what was accepted can be sent.
+        drop(self.fs.refresh(Dir::Pickup));
         let mut found = self.look()?;
         self.sync_what_was_left(!found.sending.is_empty())?;
         recovered.strangers = std::mem::take(&mut found.strangers);
+        self.complete_copies(&mut found, &mut recovered)?;
         self.remove_garbage(&mut found)?;
         let records = self.read_records(&found, &mut recovered);
         self.drop_second_names(&mut found)?;
@@ -76,15 +86,6 @@ impl Spool {
         Ok(recovered)
     }
 
-    /// `pickup/` may have been removed, or made anew, since it was opened. Without one nothing can be accepted, but what
-    /// was accepted can be sent.
-    fn find_pickup(&self) -> Result<(), SpoolError> {
-        match self.fs.refresh(Dir::Pickup) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(SpoolError::new("open pickup/".into(), e)),
-            _ => Ok(()),
-        }
-    }
-
     fn look(&self) -> Result<Found, SpoolError> {
         let mut found = Found::default();
         found.pending = self.look_at(Dir::Pending, &mut found)?;
@@ -96,7 +97,87 @@ impl Spool {
             None if is_temporary(name) => found.temporary.push((Dir::Meta, name.to_owned())),
             None => {}
         })?;
+        self.list(Dir::Pending, &mut |file, _| {
+            found.copies.extend(Name::parse_copy(file));
+        })?;
+        self.look_at_pickup(&mut found)?;
         Ok(found)
+    }
+
+    fn look_at_pickup(&self, found: &mut Found) -> Result<(), SpoolError> {
+        let (mut dropped, mut taken) = (Vec::new(), Vec::new());
+        let listed = self.list(Dir::Pickup, &mut |file, inode| match Name::parse_taken(file) {
+            Some(name) => taken.push(name),
+            None => dropped.push((file.to_owned(), inode)),
+        });
+        match listed {
+            Err(e) if e.error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        // Anybody who may drop can make such a name; ours are regular files.
+        let is_file = |name: &Name| {
+            let stat = self.fs.stat(Dir::Pickup, OsStr::new(&name.taken()));
+            stat.is_ok_and(|stat| stat.kind == Kind::File)
+        };
+        taken.retain(is_file);
+        (found.taken, found.dropped) = (taken, Some(dropped));
+        Ok(())
+    }
+
+    /// A file that was being copied: where the name in `pickup/` was given up, the copy is whole and becomes the message;
+    /// where it was not, the copy goes.
+    fn complete_copies(&self, found: &mut Found, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        let mut finished = Vec::new();
+        for name in std::mem::take(&mut found.taken) {
+            let is_ours =
+                |m: &BTreeMap<QueueId, (Name, u64)>| m.get(&name.id).is_some_and(|(n, _)| *n == name);
+            // The rename of the copy can have left its hidden name: that one goes below.
+            if [&found.pending, &found.sending, &found.failed, &found.sent].into_iter().any(is_ours) {
+                finished.push(name);
+            } else if let Some(at) = found.copies.iter().position(|copy| *copy == name) {
+                found.copies.swap_remove(at);
+                self.give_up_name(found.dropped.as_deref().unwrap_or_default(), &name)?;
+                self.name_copy(&name)?;
+                self.sync_dir(Dir::Pending, RECOVER_PENDING)?;
+                let text = name.to_string();
+                let stat = self.fs.stat(Dir::Pending, OsStr::new(&text));
+                let inode = stat.map_err(self.failed_to("look at", Dir::Pending, &text))?.id.inode;
+                found.pending.insert(name.id, (name.clone(), inode));
+                finished.push(name);
+            } else {
+                recovered.strangers.push((Dir::Pickup, name.taken().into()));
+            }
+        }
+        for name in &finished {
+            self.drop_taken(name)?;
+        }
+        if !finished.is_empty() {
+            self.sync_dir(Dir::Pickup, RECOVER_PICKUP)?;
+        }
+        // Without pickup/ nobody knows which of them are needed.
+        if found.dropped.is_some() {
+            for name in std::mem::take(&mut found.copies) {
+                self.take_away(Dir::Pending, &name.copy())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rename to the hidden name can have left the name that the producer gave. The file may have further names that are
+    /// drops of their own, so only one with the same label is taken for it.
+    fn give_up_name(&self, dropped: &[(OsString, u64)], name: &Name) -> Result<(), SpoolError> {
+        let taken = name.taken();
+        let stat = self.fs.stat(Dir::Pickup, OsStr::new(&taken));
+        let inode = stat.map_err(self.failed_to("look at", Dir::Pickup, &taken))?.id.inode;
+        let is_it = |dropped: &OsStr| Name::new(name.id, name.accepted, dropped) == *name;
+        let left: Vec<_> = dropped.iter().filter(|(file, i)| *i == inode && is_it(file)).collect();
+        for (file, _) in &left {
+            self.take_away_os(Dir::Pickup, file)?;
+        }
+        match left.is_empty() {
+            true => Ok(()),
+            false => self.sync_dir(Dir::Pickup, RECOVER_PICKUP),
+        }
     }
 
     fn look_at(&self, dir: Dir, found: &mut Found) -> Result<BTreeMap<QueueId, (Name, u64)>, SpoolError> {
@@ -228,26 +309,21 @@ impl Spool {
     /// A file that accept had moved when the power went can still have its old name. It is known by its inode:
     /// the directory tells that for nothing, and only a match is looked at closely.
     fn drop_accepted_from_pickup(&self, found: &Found, recovered: &mut Recovered) -> Result<(), SpoolError> {
-        let mut dropped = Vec::new();
-        match self.list(Dir::Pickup, &mut |name, inode| dropped.push((name.to_owned(), inode))) {
-            Err(e) if e.error.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        if dropped.is_empty() {
+        let Some(dropped) = found.dropped.as_ref().filter(|dropped| !dropped.is_empty()) else {
             return Ok(());
-        }
+        };
         let ours: BTreeMap<u64, (Dir, &Name)> =
             [(Dir::Pending, &found.pending), (Dir::Failed, &found.failed)]
                 .into_iter()
                 .flat_map(|(dir, names)| names.values().map(move |(name, inode)| (*inode, (dir, name))))
                 .collect();
         for (name, inode) in dropped {
-            let Some((dir, accepted)) = ours.get(&inode) else { continue };
+            let Some((dir, accepted)) = ours.get(inode) else { continue };
             let identity = |dir, name: &OsStr| -> io::Result<FileId> { Ok(self.fs.stat(dir, name)?.id) };
             let accepted = accepted.to_string();
-            if identity(Dir::Pickup, &name).ok() == identity(*dir, OsStr::new(&accepted)).ok() {
-                self.take_away_os(Dir::Pickup, &name)?;
-                recovered.already_accepted.push(name);
+            if identity(Dir::Pickup, name).ok() == identity(*dir, OsStr::new(&accepted)).ok() {
+                self.take_away_os(Dir::Pickup, name)?;
+                recovered.already_accepted.push(name.clone());
             }
         }
         if recovered.already_accepted.is_empty() {

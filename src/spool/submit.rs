@@ -97,7 +97,10 @@ impl Submission<'_> {
         renamed.map_err(|e| spool.fault(SpoolError::new(format!("name {text} in pending/"), e)))?;
         std::mem::forget(guard);
         spool.sync_dir(Dir::Pending, SUBMIT_PENDING)?;
-        spool.enter_line(Moved { name, size: self.size, file, has_record: envelope.is_some() }, examine)
+        spool.enter_line(
+            Moved { name, size: self.size, file, has_record: envelope.is_some(), is_copy: false },
+            examine,
+        )
     }
 }
 

@@ -35,9 +35,12 @@ pub(super) const REMOVE: SyncSite = site(19, "a message that was removed could b
 pub(super) const SUBMIT_FILE: SyncSite = site(20, "a message that was handed in could be empty or torn");
 pub(super) const SUBMIT_PENDING: SyncSite = site(21, "a message that was handed in could be in no directory");
 pub(super) const DELIVER_SENT: SyncSite = site(22, "a delivered message that was to be kept could be gone");
+pub(super) const COPY_FILE: SyncSite = site(30, "a message that was copied could be empty or torn");
+pub(super) const COPY_PENDING: SyncSite = site(31, "a file whose name was given up could have no copy");
+pub(super) const COPY_TAKEN: SyncSite = site(32, "a message that was copied could be dropped again");
 
 /// All of them.
-pub const SYNC_SITES: [SyncSite; 22] = [
+pub const SYNC_SITES: [SyncSite; 25] = [
     ACCEPT_FILE,
     ACCEPT_PENDING,
     ACCEPT_PICKUP,
@@ -60,4 +63,7 @@ pub const SYNC_SITES: [SyncSite; 22] = [
     SUBMIT_FILE,
     SUBMIT_PENDING,
     DELIVER_SENT,
+    COPY_FILE,
+    COPY_PENDING,
+    COPY_TAKEN,
 ];

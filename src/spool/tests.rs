@@ -41,7 +41,8 @@ impl Bench {
     }
 
     pub(super) fn accept(&self, names: &[&str]) -> Vec<Result<Accepted, NotAccepted>> {
-        let settled = |name: &&str| Candidate { name: name.into(), settled: true, holds: false };
+        let settled =
+            |name: &&str| Candidate { name: name.into(), settled: true, rested: true, holds: false };
         let candidates: Vec<Candidate> = names.iter().map(settled).collect();
         self.spool.accept(&candidates, UnixTime::from_secs(1), &|_, _| None).unwrap()
     }

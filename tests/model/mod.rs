@@ -28,6 +28,10 @@ struct State {
     pending: Vec<Change>,
     /// Files that somebody has open for writing.
     writers: BTreeSet<u64>,
+    /// Files that have another name outside of the spool.
+    linked: BTreeSet<u64>,
+    /// Whoever has that name writes to the file once more, when its name in `pickup/` is given up.
+    written_when_taken: BTreeMap<u64, Vec<u8>>,
     next_inode: u64,
     next_rename: u64,
     ticks: i64,
@@ -153,6 +157,31 @@ impl Disk {
         };
     }
 
+    /// A file in `pickup/` gets another name outside of the spool (a hard link), through which it can be written.
+    pub(crate) fn link_file(&self, name: &str) {
+        let mut state = self.state();
+        let inode = state.lookup(Dir::Pickup, OsStr::new(name)).unwrap();
+        state.linked.insert(inode);
+        state.ticks += 1;
+        state.times.get_mut(&inode).unwrap().1 = state.ticks;
+    }
+
+    /// Takes the other name away.
+    pub(crate) fn unlink_other_name(&self, name: &str) {
+        let mut state = self.state();
+        let inode = state.lookup(Dir::Pickup, OsStr::new(name)).unwrap();
+        state.linked.remove(&inode);
+        state.ticks += 1;
+        state.times.get_mut(&inode).unwrap().1 = state.ticks;
+    }
+
+    /// Through its other name a file is written to, once, between its copy and the instant in which its name is given up.
+    pub(crate) fn write_when_taken(&self, name: &str, bytes: &[u8]) {
+        let mut state = self.state();
+        let inode = state.lookup(Dir::Pickup, OsStr::new(name)).unwrap();
+        state.written_when_taken.insert(inode, bytes.to_vec());
+    }
+
     /// Takes a file out of `pickup/` for good, as its producer may.
     pub(crate) fn forget_file(&self, name: &str) {
         let mut state = self.state();
@@ -257,6 +286,11 @@ impl State {
 
     fn move_name(&mut self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
         let inode = self.lookup(from, old)?;
+        if new.as_encoded_bytes().ends_with(b".taken")
+            && let Some(bytes) = self.written_when_taken.remove(&inode)
+        {
+            self.write(inode, self.files[&inode].0.len(), &bytes);
+        }
         self.next_rename += 1;
         let rename = Some(self.next_rename);
         self.add(to, new, inode, rename);
@@ -390,7 +424,7 @@ impl State {
         Stat {
             id: FileId { device: 1, inode },
             kind: Kind::File,
-            links: links as u64,
+            links: links as u64 + u64::from(self.linked.contains(&inode)),
             size: self.files[&inode].0.len() as u64,
             modified: (self.times[&inode].0, 0),
             changed: (self.times[&inode].1, 0),

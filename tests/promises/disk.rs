@@ -101,7 +101,7 @@ fn n8_files_wait_in_pickup_while_they_cannot_be_moved_out_of_it() {
             continue;
         }
         ordinary.drop_letter(before + 1, 0o600);
-        service.wait_log(&format!("WARN drop-left file={}.eml reason=Permission denied", before + 1));
+        service.wait_log(&format!("WARN drop-left file={}.eml reason=Permission denied hint= pending/ must belong to the user of the service", before + 1));
         assert_eq!(ordinary.stage.names("pickup").len(), 1, "{directory}");
         assert!(!service.log().contains(&format!("accepted file=\"{}\"", before + 1)));
         ordinary.mode(directory, 0o700);

@@ -418,7 +418,9 @@ impl Session<'_> {
 
     fn ehlo(&self) -> String {
         let options = &self.shared.options;
-        let mut lines = vec!["mx.example.com", "PIPELINING", "8BITMIME", "SIZE 26214400"];
+        let mut lines = vec!["mx.example.com", "PIPELINING", "8BITMIME"];
+        let has_size = self.shared.options.offers.iter().any(|offer| offer.starts_with("SIZE"));
+        lines.extend((!has_size).then_some("SIZE 26214400"));
         if options.tls.is_some() && !self.inside_tls {
             lines.push("STARTTLS");
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pillarbox::fs::Dir;
 use pillarbox::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
 use pillarbox::spool::{
-    Candidate, Failed, InFlight, Lease, Limits, Name, OutOfLine, Place, Recipient, Record, Spool,
+    Candidate, Failed, InFlight, Lease, Limits, Name, NotAccepted, OutOfLine, Place, Recipient, Record, Spool,
 };
 
 use crate::model::Disk;
@@ -25,6 +25,8 @@ pub(crate) struct Truth {
     dropped: Vec<(String, Vec<u8>)>,
     /// Dropped by a producer that synced neither bytes nor name: until acceptance a power cut may take it.
     careless: Vec<String>,
+    /// Has another name, through which [`MORE`] is written to it when it is first taken.
+    written: Vec<String>,
     /// Told to be accepted, in that order.
     accepted: Vec<String>,
     /// What the smarthost took: message and recipient, in that order.
@@ -52,6 +54,9 @@ pub(crate) struct Truth {
     /// Was open at a crash: may be taken once more for each time it stands here.
     doubtful: Vec<String>,
 }
+
+/// What is written to a file through its other name. It cannot be torn.
+const MORE: &[u8] = b"+";
 
 #[derive(Debug)]
 struct Alone;
@@ -94,7 +99,7 @@ impl World {
             let elsewhere = [Dir::Pending, Dir::Sending, Dir::Failed].iter().any(|dir| {
                 let names = self.disk.files(*dir);
                 names.iter().filter_map(|(n, _)| Name::parse(n.as_ref())).any(|n| n.label() == label)
-            });
+            }) || self.is_copied(&label);
             let torn = in_pickup.as_ref().is_some_and(|(_, bytes)| Some(bytes) != whole.as_ref());
             let lost =
                 in_pickup.is_none() && !elsewhere && !self.truth.taken.iter().any(|(l, _)| *l == label);
@@ -107,6 +112,14 @@ impl World {
             }
             self.truth.dropped.retain(|(name, _)| *name != label);
         }
+    }
+
+    /// Its name in `pickup/` was given up, and it waits under the name of its copy.
+    fn is_copied(&self, label: &str) -> bool {
+        let hidden = self.disk.files(Dir::Pickup).into_iter();
+        let taken =
+            hidden.filter_map(|(n, _)| Name::parse(n.strip_prefix('.')?.strip_suffix(".taken")?.as_ref()));
+        taken.into_iter().any(|name| name.label() == label)
     }
 
     pub(crate) fn clone_on(&self, disk: Disk) -> World {
@@ -140,8 +153,26 @@ impl World {
         self.truth.dropped.push((name.to_owned(), bytes));
     }
 
+    /// A drop that has another name besides, outside of the spool.
+    pub(crate) fn drop_linked(&mut self, name: &str) {
+        self.drop_file(name);
+        if !self.disk.has_crashed() {
+            self.disk.link_file(name);
+        }
+    }
+
+    /// The same, and through that name it is written to while it is taken.
+    pub(crate) fn drop_written(&mut self, name: &str) {
+        self.drop_linked(name);
+        if !self.disk.has_crashed() {
+            self.disk.write_when_taken(name, MORE);
+            self.truth.written.push(name.to_owned());
+        }
+    }
+
     pub(crate) fn accept(&mut self, names: &[&str]) -> Result<(), String> {
-        let settled = |n: &&str| Candidate { name: OsString::from(n), settled: true, holds: false };
+        let settled =
+            |n: &&str| Candidate { name: OsString::from(n), settled: true, rested: true, holds: false };
         let candidates: Vec<Candidate> = names.iter().map(settled).collect();
         let results = self
             .spool()
@@ -150,6 +181,10 @@ impl World {
         for (name, result) in names.iter().zip(results) {
             match result {
                 Ok(_) => self.truth.accepted.push((*name).to_owned()),
+                // Once: then nobody writes to it any more.
+                Err(NotAccepted::Changed) if self.truth.written.iter().any(|w| w == name) => {
+                    self.accept(&[name])?;
+                }
                 Err(why) => return Err(format!("{name} was not accepted: {why}")),
             }
         }
@@ -433,8 +468,12 @@ impl World {
 
     fn expect_bytes(&self, label: &str, bytes: &[u8]) -> Result<(), String> {
         let dropped = self.truth.dropped.iter().find(|(name, _)| name == label);
+        let written = |whole: &[u8]| {
+            let is_written = self.truth.written.iter().any(|w| w == label);
+            is_written && bytes.strip_suffix(MORE) == Some(whole)
+        };
         match dropped {
-            Some((_, whole)) if whole == bytes => Ok(()),
+            Some((_, whole)) if whole == bytes || written(whole) => Ok(()),
             _ => broken("N2", format!("{label} is not whole: {:?}", String::from_utf8_lossy(bytes))),
         }
     }
@@ -473,8 +512,19 @@ impl World {
                 _ => {}
             }
         }
+        self.check_nothing_is_hidden()?;
         self.check_reports()?;
         self.check_records()
+    }
+
+    /// Hidden names are those of a copy that is under way; nobody would ever look at one that is left.
+    fn check_nothing_is_hidden(&self) -> Result<(), String> {
+        for dir in [Dir::Pickup, Dir::Pending] {
+            if let Some((name, _)) = self.disk.files(dir).iter().find(|(name, _)| name.starts_with('.')) {
+                return broken("N1", format!("{name} was left in {dir:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn check_reports(&self) -> Result<(), String> {

@@ -7,13 +7,42 @@ use super::World;
 type Scenario = fn(&mut World) -> Result<(), String>;
 
 /// All of them, the short ones first.
-pub(crate) const ALL: [Scenario; 9] =
-    [delivery, deferral, aside, failure, held, given_up_and_back, handed_in, kept, everything];
+pub(crate) const ALL: [Scenario; 11] = [
+    delivery,
+    deferral,
+    aside,
+    failure,
+    held,
+    given_up_and_back,
+    handed_in,
+    kept,
+    linked,
+    written,
+    everything,
+];
 
 /// Two messages are accepted together and delivered.
 pub(crate) fn delivery(world: &mut World) -> Result<(), String> {
     world.drop_file("one");
     world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.deliver()?;
+    world.deliver()
+}
+
+/// A file with another name is copied, and one that has none is renamed.
+pub(crate) fn linked(world: &mut World) -> Result<(), String> {
+    world.drop_linked("one");
+    world.drop_file("two");
+    world.accept(&["one", "two"])?;
+    world.deliver()?;
+    world.deliver()
+}
+
+/// To a file somebody writes through its other name while it is copied; it is copied again.
+pub(crate) fn written(world: &mut World) -> Result<(), String> {
+    world.drop_file("one");
+    world.drop_written("two");
     world.accept(&["one", "two"])?;
     world.deliver()?;
     world.deliver()

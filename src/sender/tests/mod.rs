@@ -108,7 +108,7 @@ fn said(sender: &Sender) -> Option<SenderState> {
 
 fn accept(disk: &Faulty, spool: &Spool, name: &str, to: &str) {
     disk.drop_file(name, &format!("From: a@example.com\nTo: {to}\nSubject: {name}\n\ntext\n"));
-    let candidate = Candidate { name: name.into(), settled: true, holds: false };
+    let candidate = Candidate { name: name.into(), settled: true, rested: true, holds: false };
     let accepted = spool.accept(&[candidate], UnixTime::from_secs(1), &|_, _| None).unwrap();
     accepted[0].as_ref().unwrap();
 }
