@@ -7,6 +7,8 @@
 
 mod support;
 
+#[path = "promises/access.rs"]
+mod access;
 #[path = "promises/bad_files.rs"]
 mod bad_files;
 #[path = "promises/delivery.rs"]

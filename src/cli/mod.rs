@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, Overrides};
-use crate::fs::LockError;
+use crate::fs::{LockError, user_name};
 use crate::service::StartError;
 
 /// A durable mail spool: drop a message file into a folder, and it reaches your mail server once, in order
@@ -111,6 +111,19 @@ fn start_failure(error: &StartError, config: &Config) -> Failure {
             Failure::new(exit::NOPERM, error.to_string()).hint("run it as the user that owns the spool")
         }
         StartError::Directory(..) => Failure::new(exit::IOERR, error.to_string()),
+        StartError::Exposed(exposed) => {
+            let failure = Failure::new(exit::NOPERM, error.to_string());
+            match exposed.other_owner() {
+                Some(owner) => {
+                    let owner = user_name(owner);
+                    failure.hint(format!(
+                        "run it as {owner} (runuser -u {owner} -- pillarbox ...), or: {}",
+                        exposed.cure()
+                    ))
+                }
+                None => failure.hint(exposed.cure()),
+            }
+        }
         StartError::Lock(LockError::Held { .. }) => Failure::new(exit::TEMPFAIL, error.to_string())
             .hint("one process at a time works on a spool; that one delivers what waits"),
         StartError::Lock(LockError::Io(_, e)) if e.kind() == ErrorKind::PermissionDenied => {

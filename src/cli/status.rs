@@ -1,5 +1,7 @@
 //! `pillarbox status`: what waits, and why.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,6 +11,7 @@ use super::{ConfigArgs, Failure, exit};
 use crate::fs::{Clock, Dir, Lock, SystemClock};
 use crate::mail::UnixTime;
 use crate::sender::{Said, SenderState};
+use crate::service::guard;
 
 /// Show what waits, and why
 #[derive(Debug, clap::Args)]
@@ -26,6 +29,8 @@ struct Status {
     spool: String,
     /// Who works on the spool, if anybody.
     holder: Option<String>,
+    /// What others may do that they should not, and the command that mends it.
+    warnings: Vec<Warning>,
     in_pickup: usize,
     left_in_pickup: Vec<Left>,
     waiting: usize,
@@ -37,6 +42,12 @@ struct Status {
     oldest_waiting: Option<Oldest>,
     free_bytes: Option<u64>,
     sender: Option<SenderState>,
+}
+
+#[derive(Serialize)]
+struct Warning {
+    what: String,
+    cure: String,
 }
 
 #[derive(Serialize)]
@@ -71,6 +82,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         None => Some(SenderState::NoSmarthost { since: 0 }),
     };
     status.holder = holder;
+    status.warnings = warnings(&config.spool_dir);
     if args.json {
         let json = serde_json::to_string(&status).map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
         super::print(&format!("{json}\n"))?;
@@ -78,6 +90,14 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
         super::print(&status.text(SystemClock.wall()))?;
     }
     Ok(exit::OK)
+}
+
+/// As the spool's owner sees it: root may ask for anybody's.
+fn warnings(root: &Path) -> Vec<Warning> {
+    let owner = std::fs::metadata(root.join(Dir::Pending.name())).map(|stat| stat.uid());
+    let exposed = owner.ok().and_then(|owner| guard::exposed(root, owner).ok().flatten());
+    let exposed = exposed.map(|exposed| (format!("{exposed}: run and flush refuse it"), exposed.cure()));
+    exposed.into_iter().chain(guard::open_pickup(root)).map(|(what, cure)| Warning { what, cure }).collect()
 }
 
 impl Status {
@@ -89,6 +109,7 @@ impl Status {
         Status {
             spool,
             holder: None,
+            warnings: Vec::new(),
             in_pickup: dropped.len(),
             left_in_pickup: dropped
                 .into_iter()
@@ -122,6 +143,10 @@ impl Status {
             None => lines.push(
                 "service    nobody works on this spool: start `pillarbox run`, or `pillarbox flush` from cron".to_owned()
             ),
+        }
+        for Warning { what, cure } in &self.warnings {
+            lines.push(format!("WARNING    {what}"));
+            lines.push(format!("           hint: {cure}"));
         }
         self.tell_sender(&mut lines);
         let oldest = self.oldest_waiting.as_ref().map_or(String::new(), |oldest| {

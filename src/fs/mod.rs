@@ -9,10 +9,12 @@ pub mod clock;
 pub(crate) mod faulty;
 mod lock;
 mod real;
+mod users;
 
 pub use clock::{Clock, SystemClock};
 pub use lock::{Lock, LockError};
-pub use real::{RealFs, make_spool};
+pub use real::{RealFs, make_spool, set_access};
+pub use users::{Owner, group, user, user_name};
 
 use std::ffi::OsStr;
 use std::io;

@@ -341,6 +341,31 @@ pub fn make_spool(root: &Path, pickup_mode: u32) -> Result<Vec<PathBuf>, (PathBu
     Ok(made)
 }
 
+/// Gives a directory or file of a spool these bits and, where they are named, this user and group; links are refused but
+/// for the spool's root, which is `path` with `follow`.
+///
+/// # Errors
+///
+/// The system's: not ours to change, a link, away.
+pub fn set_access(
+    path: &Path,
+    follow: bool,
+    mode: u32,
+    user: Option<u32>,
+    group: Option<u32>,
+) -> io::Result<()> {
+    use rustix::fs::{Gid, Uid};
+    let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | nofollow;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    if user.is_some() || group.is_some() {
+        rustix::fs::fchown(&fd, user.map(Uid::from_raw), group.map(Gid::from_raw))?;
+    }
+    // Behind chown(2), which takes the set-group-id bit away.
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    Ok(rustix::fs::fsync(&fd)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! for the network. They meet in the [`Spool`]. If a disk call of either fails half-way, both are stopped, the
 //! spool is recovered as after a crash, and both start again.
 
+pub mod guard;
 mod setup;
 
 use std::sync::Arc;

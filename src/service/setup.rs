@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, Tls};
@@ -14,11 +14,15 @@ use crate::sender::{self, Smarthost};
 use crate::smtp::{Timeouts, TlsMode};
 use crate::spool::Spool;
 
+use super::guard::{self, Exposed};
+
 /// Why the spool cannot be used.
 #[derive(Debug)]
 pub enum StartError {
     /// A directory of the spool cannot be opened.
     Directory(PathBuf, io::Error),
+    /// Others may reach into it.
+    Exposed(Exposed),
     /// The lock cannot be had.
     Lock(LockError),
 }
@@ -32,9 +36,24 @@ pub fn open_spool(config: &Config, command: &str) -> Result<Spool, StartError> {
     let root = &config.spool_dir;
     // The directories first: where there is no spool, no lock file is left behind.
     let fs = RealFs::open(root).map_err(|(path, error)| StartError::Directory(path, error))?;
+    check_access(root)?;
     let holder = format!("pid {}, pillarbox {command}, since {}", std::process::id(), SystemClock.wall());
     let lock = Lock::acquire(root, &holder).map_err(StartError::Lock)?;
     Ok(Spool::new(Arc::new(fs), Box::new(lock)))
+}
+
+/// Refuses a spool that others may reach into; of a `pickup/` that is open to all it warns.
+fn check_access(root: &Path) -> Result<(), StartError> {
+    let user = rustix::process::geteuid().as_raw();
+    match guard::exposed(root, user) {
+        Ok(None) => {}
+        Ok(Some(exposed)) => return Err(StartError::Exposed(exposed)),
+        Err((path, error)) => return Err(StartError::Directory(path, error)),
+    }
+    if let Some((what, cure)) = guard::open_pickup(root) {
+        tracing::warn!(what, hint = cure, "pickup-open-to-all");
+    }
+    Ok(())
 }
 
 pub(super) fn pickup_options(config: &Config) -> pickup::Options {
@@ -97,6 +116,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Directory(path, error) => write!(f, "cannot open {}: {error}", path.display()),
+            StartError::Exposed(exposed) => write!(f, "the spool is not safe to work on: {exposed}"),
             StartError::Lock(error) => write!(f, "{error}"),
         }
     }

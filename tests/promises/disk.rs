@@ -235,7 +235,7 @@ impl SmallDisk {
             return None;
         }
         // The namespace dies with the service; the test drops and looks through /proc.
-        let script = "mount -t tmpfs -o size=256k tmpfs \"$1\" && \"$2\" init --spool \"$1\" >&2 \
+        let script = "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$1\" && \"$2\" init --spool \"$1\" >&2 \
             && exec \"$2\" run --config \"$3\"";
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).arg(stage.spool());
