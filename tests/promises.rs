@@ -17,6 +17,8 @@ mod delivery;
 mod disk;
 #[path = "promises/flush.rs"]
 mod flush;
+#[path = "promises/manager.rs"]
+mod manager;
 #[path = "promises/order.rs"]
 mod order;
 #[path = "promises/policy.rs"]

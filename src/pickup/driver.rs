@@ -10,7 +10,7 @@ use crate::fs::Clock;
 use crate::mail::Monotonic;
 use crate::spool::{Accepted, SpoolError};
 
-/// Told of what was accepted, in order.
+/// Told after each round of what was accepted in it, in order; mostly nothing.
 pub type OnAccepted = Box<dyn FnMut(Vec<Accepted>) -> Result<(), SpoolError> + Send>;
 
 /// How long an attempt to watch again is put off after it failed.
@@ -61,9 +61,7 @@ impl Driver {
         self.watch();
         loop {
             let step = self.pickup.step()?;
-            if !step.accepted.is_empty() {
-                (self.on_accepted)(step.accepted)?;
-            }
+            (self.on_accepted)(step.accepted)?;
             let now = self.clock.monotonic();
             if step.replaced || (self.watch.is_none() && now >= self.rewatch_at) {
                 self.watch();

@@ -210,7 +210,7 @@ impl Pickup {
                 self.no_room_until = self.no_room_until.map(|_| Monotonic::default());
             }
             Hint::Unwatched => self.set_watched(false),
-            Hint::Stop => {}
+            Hint::Ping | Hint::Stop => {}
         }
     }
 

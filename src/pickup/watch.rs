@@ -24,6 +24,8 @@ pub enum Hint {
     Rescan,
     /// The watcher has died.
     Unwatched,
+    /// Somebody asks whether rounds are still made.
+    Ping,
     /// The service ends.
     Stop,
 }

@@ -87,6 +87,8 @@ pub struct Wake {
     pub accepted: Notify,
     /// Somebody wants everything tried now.
     pub flush: Notify,
+    /// The other way round: the sender has something to tell. A message has got its outcome, or a pass has ended.
+    pub told: Notify,
 }
 
 /// How a pass ended.
@@ -182,6 +184,7 @@ impl Sender {
     pub async fn run(&mut self, wake: &Wake, stop: &mut Stop) -> Result<(), SpoolError> {
         loop {
             let end = self.pass(Some(wake), stop).await?;
+            wake.told.notify_one();
             let wait = match &end {
                 PassEnd::Stopped => return Ok(()),
                 PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced => self.next_due_in(),
@@ -308,6 +311,9 @@ impl Sender {
             let attempt = self.attempt(&mut connection, id, stop).await?;
             if !connection.bears_overlap() {
                 self.no_overlap_before = Some(self.clock.monotonic() + NO_OVERLAP_FOR);
+            }
+            if let Some(wake) = wake {
+                wake.told.notify_one();
             }
             match attempt {
                 Attempt::NotSent => self.say_what_is_held(),

@@ -5,6 +5,7 @@
 //! spool is recovered as after a crash, and both start again.
 
 pub mod guard;
+mod notify;
 mod setup;
 
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::fs::{Clock, Dir, SystemClock};
 use crate::pickup::{Driver, Hint, Pickup};
 use crate::sender::{PassEnd, Sender, Stop, Wake};
 use crate::spool::{Accepted, Recovered, Spool, SpoolError};
+
+use notify::Manager;
 
 pub use setup::{StartError, open_spool};
 
@@ -70,16 +73,19 @@ async fn serve(config: &Config, spool: &Arc<Spool>) -> Result<(), ServiceError> 
             _ = interrupt.recv() => Event::Terminate("SIGINT"),
         }
     };
+    let manager = Manager::from_env();
+    manager.keep_alive();
     let mut faulted = false;
     loop {
         // What could not be written down once is not tried again before something can.
         let sound = if faulted { spool.prove_writable() } else { Ok(()) };
         let broken = match sound.and_then(|()| recover(spool)) {
-            Ok(()) => serve_until_fault(config, spool, &mut signals).await?,
+            Ok(()) => serve_until_fault(config, spool, &manager, &mut signals).await?,
             Err(error) => Some(error),
         };
         let Some(error) = broken else { return Ok(()) };
         faulted = true;
+        manager.faulted(&error);
         tracing::error!(
             %error,
             hint = "free or repair the disk: the spool is recovered and work resumes by itself",
@@ -96,13 +102,16 @@ async fn serve(config: &Config, spool: &Arc<Spool>) -> Result<(), ServiceError> 
 async fn serve_until_fault(
     config: &Config,
     spool: &Arc<Spool>,
+    manager: &Manager,
     signals: &mut impl AsyncFnMut() -> Event,
 ) -> Result<Option<SpoolError>, ServiceError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (events, mut heard) = async_mpsc::unbounded_channel();
     let wake = Arc::new(Wake::default());
     let (stop_sender, mut stop) = Stop::pair();
-    let (hints, pickup) = start_pickup(config, spool, &clock, &wake, events).map_err(ServiceError::System)?;
+    let (hints, pickup) =
+        start_pickup(config, spool, &clock, (&wake, manager), events).map_err(ServiceError::System)?;
+    let telling = tokio::spawn(manager.clone().follow(spool.clone(), wake.clone()));
     let mut sender = Sender::new(spool.clone(), clock.clone(), setup::sender_options(config));
     tracing::info!(
         spool = %config.spool_dir.display(),
@@ -123,6 +132,7 @@ async fn serve_until_fault(
         match event {
             Event::Terminate(signal) => {
                 told_to_stop = true;
+                manager.stopping();
                 tracing::info!(signal, "stopping");
             }
             Event::SenderEnded(result) => {
@@ -134,6 +144,9 @@ async fn serve_until_fault(
                 fault = fault.or(result.err());
             }
         }
+        telling.abort();
+        // It may never make another round.
+        manager.set_pickup(None);
         // Whatever has ended, the other ends too: it finishes the transaction in flight, within a limit.
         stop_sender.send_replace(true);
         // The pickup may have ended already.
@@ -154,15 +167,20 @@ fn start_pickup(
     config: &Config,
     spool: &Arc<Spool>,
     clock: &Arc<dyn Clock>,
-    wake: &Arc<Wake>,
+    (wake, manager): (&Arc<Wake>, &Manager),
     events: async_mpsc::UnboundedSender<Event>,
 ) -> std::io::Result<(mpsc::Sender<Hint>, JoinHandle<()>)> {
     let (hints, heard) = mpsc::channel();
     let pickup = Pickup::new(spool.clone(), clock.clone(), setup::pickup_options(config));
-    let wake = wake.clone();
+    manager.set_pickup(Some(hints.clone()));
+    let (wake, manager) = (wake.clone(), manager.clone());
     let on_accepted = move |accepted: Vec<Accepted>| {
-        accepted.iter().for_each(log_accepted);
-        wake.accepted.notify_one();
+        if !accepted.is_empty() {
+            accepted.iter().for_each(log_accepted);
+            wake.accepted.notify_one();
+            wake.told.notify_one();
+        }
+        manager.pickup_made_a_round();
         Ok(())
     };
     let directory = config.spool_dir.join("pickup");
@@ -352,7 +370,7 @@ mod tests {
             heard.send(()).unwrap();
             std::future::pending().await
         };
-        let ended = serve_until_fault(&config, &spool, &mut signals).await;
+        let ended = serve_until_fault(&config, &spool, &Manager::default(), &mut signals).await;
         assert!(matches!(ended, Ok(None)), "{ended:?}");
         assert!(spool.is_faulted());
     }
