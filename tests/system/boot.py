@@ -9,6 +9,7 @@ namespaces of its own (process, mount, network, cgroup), which is all that syste
 
 import argparse
 import ctypes
+import fcntl
 import os
 import re
 import shutil
@@ -70,27 +71,33 @@ def until(what, condition, seconds=60):
 
 
 def debian_root():
-    """A Debian of this release with systemd, made once."""
+    """A Debian of this release with systemd and cron, made once."""
     release = run("sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME")
-    root = os.path.join(TREE, "target", "system", f"debian-{release}")
-    if os.path.isdir(root):
-        return root
+    folder = os.path.join(TREE, "target", "system")
+    os.makedirs(folder, exist_ok=True)
+    root = os.path.join(folder, f"debian-{release}")
+    with open(os.path.join(folder, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.isdir(root):
+            make_debian_root(release, root)
+    return root
+
+
+def make_debian_root(release, root):
     if not shutil.which("debootstrap"):
         run("apt-get", "install", "-q", "-y", "--no-install-recommends", "debootstrap")
     site = os.environ.get("PILLARBOX_MIRROR") or mirror(release)
     proxy = run("sh", "-c", 'eval "$(apt-config shell p Acquire::http::Proxy)"; echo "$p"')
     environment = dict(os.environ, **({"http_proxy": proxy} if proxy not in ("", "DIRECT") else {}))
-    os.makedirs(os.path.dirname(root), exist_ok=True)
     new = tempfile.mkdtemp(dir=os.path.dirname(root))
     os.chmod(new, 0o755)
     shown(f"making a Debian ({release}) with systemd")
-    made = subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv", release, new, site],
+    made = subprocess.run(["debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,cron", release, new, site],
                           env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if made.returncode:
         shutil.rmtree(new)
         raise SystemExit("debootstrap failed:\n" + made.stdout[-2000:])
     os.rename(new, root)
-    return root
 
 
 def mirror(release):
@@ -449,12 +456,8 @@ def refused(box):
     shown("a spool that is open to others: refused with 77 and not tried again; the command in the journal mends it")
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--binary", required=True)
-    arguments.add_argument("--wait", type=float, default=600, help="seconds that the path unit is watched (600)")
-    arguments.add_argument("--keep", action="store_true", help="keep the box's files")
-    options = arguments.parse_args()
+def on_a_box(binary, show, keep=False):
+    """Boots a box with this pillarbox, shows it, and takes it away."""
     if os.geteuid():
         raise SystemExit("expected root: a system is booted")
     if "PILLARBOX_BOOT_INSIDE" not in os.environ:
@@ -465,30 +468,43 @@ def main():
     work = tempfile.mkdtemp(prefix="pillarbox-boot-")
     os.chmod(work, 0o755)
     host = Smarthost(PORT)
-    box = Box(work, os.path.abspath(options.binary))
+    box = Box(work, os.path.abspath(binary))
     try:
         box.boot()
         version = box.systemctl("--version").splitlines()[0]
         shown(f"booted: {version}, process 1 of {box.path('')}")
         host.up()
-        ready_only_when_it_is(box, host)
-        capability(box)
-        host.wait("a file of another user", lambda: host.taken[-1] == "foreign")
-        watchdog(box, host)
-        stop_in_mid_transaction(box, host)
-        reboot_with_a_full_queue(box, host)
-        path_and_timer(box, host, options.wait)
-        refused(box)
+        show(box, host)
         shown("all shown")
     except BaseException:
         print(box.journal(), file=sys.stderr)
         raise
     finally:
         box.off()
-        if options.keep:
+        if keep:
             print(work)
         else:
             shutil.rmtree(work)
+
+
+def show_all(box, host, wait):
+    ready_only_when_it_is(box, host)
+    capability(box)
+    host.wait("a file of another user", lambda: host.taken[-1] == "foreign")
+    watchdog(box, host)
+    stop_in_mid_transaction(box, host)
+    reboot_with_a_full_queue(box, host)
+    path_and_timer(box, host, wait)
+    refused(box)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--binary", required=True)
+    arguments.add_argument("--wait", type=float, default=600, help="seconds that the path unit is watched (600)")
+    arguments.add_argument("--keep", action="store_true", help="keep the box's files")
+    options = arguments.parse_args()
+    on_a_box(options.binary, lambda box, host: show_all(box, host, options.wait), options.keep)
 
 
 if __name__ == "__main__":
