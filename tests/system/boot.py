@@ -114,16 +114,18 @@ def mirror(release):
 class Box:
     """The box with its systemd."""
 
-    def __init__(self, work, binary):
+    def __init__(self, work):
         self.work = work
         self.root = os.path.join(work, "root")
         self.cgroups = os.path.join(work, "cgroup")
         self.outer = self.init = None
-        run("cp", "-a", "--reflink=auto", debian_root(), self.root)
         os.mkdir(self.cgroups)
         run("mount", "-t", "cgroup2", "cgroup2", self.cgroups)
         self.cgroup = os.path.join(self.cgroups, f"pillarbox-test-{os.getpid()}")
         os.mkdir(self.cgroup)
+
+    def install(self, binary):
+        run("cp", "-a", "--reflink=auto", debian_root(), self.root)
         shutil.copy(binary, self.path("usr/bin/pillarbox"))
         os.chmod(self.path("usr/bin/pillarbox"), 0o755)
         units = os.path.join(TREE, "systemd")
@@ -132,13 +134,18 @@ class Box:
                 shutil.copy(os.path.join(units, name), self.path("usr/lib/systemd/system"))
         shutil.copy(os.path.join(units, "pillarbox.sysusers"), self.path("usr/lib/sysusers.d/pillarbox.conf"))
         shutil.copy(os.path.join(units, "pillarbox.tmpfiles"), self.path("usr/lib/tmpfiles.d/pillarbox.conf"))
-        self.write("etc/pillarbox/pillarbox.toml",
+        self.write("etc/hostname", "box\n")
+        self.write("etc/machine-id", "")
+        # As docs/OPERATING.md says.
+        run("chroot", self.root, "systemd-sysusers", stderr=subprocess.DEVNULL)
+        run("mount", "-t", "proc", "proc", self.path("proc"))
+        run("chroot", self.root, "systemd-tmpfiles", "--create", "pillarbox.conf")
+        run("umount", self.path("proc"))
+        os.mkdir(self.path("etc/pillarbox"))
+        run("chroot", self.root, "pillarbox", "init", "--config", "/etc/pillarbox/pillarbox.toml")
+        self.write("etc/pillarbox/conf.d/test.toml",
                    f'[identity]\nhostname = "box.example.com"\n[delivery]\nretry_interval = "1s"\n'
                    f'[[smarthost]]\nurl = "smtp://127.0.0.1:{PORT}"\ntls = "none"\n')
-        self.write("etc/hostname", "box\n")
-        # Long enough for slow machines, and not part of what is shown.
-        self.write("etc/machine-id", "")
-        run("chroot", self.root, "systemd-sysusers")
         run("chroot", self.root, "useradd", "--system", "--groups", "pillarbox", "panel")
         ids = {line.split(":")[0]: line.split(":") for line in open(self.path("etc/passwd"))}
         self.panel, self.group = int(ids["panel"][2]), int(ids["pillarbox"][3])
@@ -176,7 +183,7 @@ class Box:
         return self.systemctl("is-system-running", check=False)
 
     def inside(self, *command, check=True):
-        done = subprocess.run(["nsenter", "-t", self.init or "0", "-m", "-p", "-i", "-u", "-C", *command],
+        done = subprocess.run(["nsenter", "-t", self.init, "-m", "-p", "-i", "-u", "-C", *command],
                               env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if check and done.returncode:
             raise SystemExit(f"{command} ended with {done.returncode}: {done.stdout}\n{self.journal()}")
@@ -468,8 +475,9 @@ def on_a_box(binary, show, keep=False):
     work = tempfile.mkdtemp(prefix="pillarbox-boot-")
     os.chmod(work, 0o755)
     host = Smarthost(PORT)
-    box = Box(work, os.path.abspath(binary))
+    box = Box(work)
     try:
+        box.install(os.path.abspath(binary))
         box.boot()
         version = box.systemctl("--version").splitlines()[0]
         shown(f"booted: {version}, process 1 of {box.path('')}")
@@ -477,7 +485,8 @@ def on_a_box(binary, show, keep=False):
         show(box, host)
         shown("all shown")
     except BaseException:
-        print(box.journal(), file=sys.stderr)
+        if box.init:
+            print(box.journal(), file=sys.stderr)
         raise
     finally:
         box.off()
