@@ -181,6 +181,12 @@ fn status(waiting: u64, sender: Option<&SenderState>) -> String {
         Some(SenderState::Held { smarthost, cause, .. }) => {
             format!("{smarthost} usable, a deferred message holds the line: {cause}")
         }
+        Some(SenderState::BreakerOpen { smarthost, cause, .. }) => {
+            format!("{smarthost} REFUSES EVERY MESSAGE: {cause}")
+        }
+        Some(SenderState::Paced { smarthost, .. }) => {
+            format!("{smarthost} usable, the next message waits for its turn (rate)")
+        }
     };
     one_line(&format!("waiting {waiting}, {smarthost}"))
 }
