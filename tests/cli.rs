@@ -122,9 +122,15 @@ fn every_mistake_in_the_configuration_is_one_message_with_place_text_and_what_is
     let smarthost = |rest: &str| format!("[[smarthost]]\nurl = \"smtp://mail.example.com\"\n{rest}\n");
     let mistakes: Vec<(String, usize, &str)> = vec![
         ("[spol]\n".into(), 1, "unknown field `spol`, expected one of `spool`, `pickup`"),
-        ("[spool]\ndri = \"x\"\n".into(), 2, "unknown field `dri`, expected `dir`"),
+        ("[spool]\ndri = \"x\"\n".into(), 2, "unknown field `dri`, expected one of `dir`, `max_messages`"),
         ("[spool]\ndir = \"\"\n".into(), 2, "expected a value, found an empty string"),
         ("[spool]\ndir = 5\n".into(), 2, "integer `5`, expected a string"),
+        ("[spool]\nmax_messages = 0\n".into(), 2, "expected a number above zero, found 0"),
+        ("[spool]\nmax_messages = -1\n".into(), 2, "integer `-1`, expected u64"),
+        ("[spool]\nmax_message_size = \"50M\"\n".into(), 2, "expected a size like \"512KiB\", \"50MB\""),
+        ("[spool]\nmax_message_size = \"0B\"\n".into(), 2, "expected a size above zero"),
+        ("[spool]\nmin_free = 16\n".into(), 2, "integer `16`, expected a string"),
+        ("[spool]\nkeep_sent = \"all\"\n".into(), 2, "expected u64"),
         ("[pickup]\nmatch = \"*.eml\"\n".into(), 2, "expected a sequence"),
         ("[pickup]\nmatch = []\n".into(), 2, "expected at least one pattern, found none"),
         ("[pickup]\nsettle = \"0s\"\n".into(), 2, "expected a span of time above zero, found \"0s\""),

@@ -9,9 +9,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::error::{ConfigError, Source};
+use super::load::DEFAULT_SPOOL;
 use super::raw::{At, Raw, RawPassword, RawPasswordTable, RawSmarthost};
-use super::value::{Url, parse_duration, parse_rate, parse_url};
-use super::{Config, Delivery, Identity, Password, Pickup, Smarthost, Tls};
+use super::value::{Url, parse_duration, parse_rate, parse_size, parse_url};
+use super::{Config, Delivery, Identity, Limits, Password, Pickup, Smarthost, Tls};
 use crate::pickup::Pattern;
 
 /// All that was read; a later layer stands above an earlier one.
@@ -75,18 +76,40 @@ fn positive(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn check(layers: Layers) -> Result<Config, ConfigError> {
-    let default_dir = || PathBuf::from("/var/spool/pillarbox");
+    let default_dir = || PathBuf::from(DEFAULT_SPOOL);
     let spool_dir = match &layers.spool {
         Some(dir) => dir.clone(),
         None => layers.text(|r| &r.spool.dir, |t| text(t).map(PathBuf::from))?.unwrap_or_else(default_dir),
     };
     Ok(Config {
         spool_dir,
+        limits: check_limits(&layers)?,
         pickup: check_pickup(&layers)?,
         identity: check_identity(&layers)?,
         smarthost: check_smarthosts(&layers)?,
         delivery: check_delivery(&layers)?,
         level: layers.text(|r| &r.log.level, level)?.unwrap_or(tracing::Level::INFO),
+    })
+}
+
+/// A disk with less than this free is as good as full: octets.
+const MIN_FREE: u64 = 16_000_000;
+
+fn check_limits(layers: &Layers) -> Result<Limits, ConfigError> {
+    let above_zero = |number: &u64| match number {
+        0 => Err("expected a number above zero, found 0".to_owned()),
+        number => Ok(*number),
+    };
+    let size_above_zero = |text: &str| match parse_size(text)? {
+        0 => Err(format!("expected a size above zero, found {text:?}")),
+        size => Ok(size),
+    };
+    Ok(Limits {
+        max_messages: layers.value(|r| &r.spool.max_messages, above_zero)?,
+        max_message_size: layers.text(|r| &r.spool.max_message_size, size_above_zero)?,
+        min_free: layers.text(|r| &r.spool.min_free, parse_size)?.unwrap_or(MIN_FREE),
+        keep_sent: layers.value(|r| &r.spool.keep_sent, |n| Ok(*n))?.unwrap_or(0),
+        keep_failed: layers.value(|r| &r.spool.keep_failed, |n| Ok(*n))?,
     })
 }
 
@@ -299,6 +322,14 @@ mod tests {
             .join("\n");
         let full = parse_text(&keys).unwrap();
         assert_eq!(full.spool_dir, empty.spool_dir);
+        // Three have no limit of their own; what stands there is an example.
+        let Limits { max_messages, max_message_size, keep_failed, .. } = full.limits;
+        assert_eq!(
+            (max_messages, max_message_size, keep_failed),
+            (Some(10_000), Some(50_000_000), Some(1000))
+        );
+        let rest = Limits { max_messages: None, max_message_size: None, keep_failed: None, ..full.limits };
+        assert_eq!(rest, empty.limits);
         assert_eq!(format!("{:?}", full.pickup), format!("{:?}", empty.pickup));
         assert_eq!(format!("{:?}", full.delivery), format!("{:?}", empty.delivery));
         assert_eq!(full.level, empty.level);

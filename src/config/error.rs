@@ -38,6 +38,14 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// The same in one line, for the log and for an answer: place, cause, and what the line says.
+    pub fn in_one_line(&self) -> String {
+        let lines: Vec<String> = self.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        lines.join("; ")
+    }
+}
+
 impl Source {
     /// An error about the text in `span`.
     pub(super) fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {

@@ -9,6 +9,9 @@ use super::error::{ConfigError, Source};
 use super::raw::Raw;
 use super::{Config, DEFAULT_FILE};
 
+/// Where the spool is if nothing else is said.
+pub(super) const DEFAULT_SPOOL: &str = "/var/spool/pillarbox";
+
 /// Where the configuration is if nothing else is said.
 const DEFAULT_PATH: &str = "/etc/pillarbox/pillarbox.toml";
 
@@ -53,6 +56,46 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
         (None, None) => None,
     };
     check(Layers { layers, spool, smarthost })
+}
+
+/// What can be worked with where [`load`] failed: every default, no smarthost, and the spool in the place that is named by
+/// `--spool`, `PILLARBOX_SPOOL`, the last line of the files that can be read as `dir` of `[spool]`, or nobody (the default).
+/// It is enough for accepting messages and keeping them.
+///
+/// # Errors
+///
+/// Never for an empty configuration; the interface has the error.
+pub fn accept_only(overrides: &Overrides) -> Result<Config, ConfigError> {
+    let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path = overrides.config.clone().or_else(|| from_env("PILLARBOX_CONFIG"));
+    let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+    // What cannot be read says nothing of the place.
+    let drop_ins = conf_d(&path.with_file_name("conf.d")).unwrap_or_default();
+    let mut texts = std::iter::once(path).chain(drop_ins).rev().filter_map(|path| std::fs::read(path).ok());
+    let said = texts.find_map(|text| spool_dir_in(&String::from_utf8_lossy(&text)));
+    let spool = overrides.spool.clone().or_else(|| from_env("PILLARBOX_SPOOL")).or(said);
+    let spool = Some(spool.unwrap_or_else(|| PathBuf::from(DEFAULT_SPOOL)));
+    check(Layers { layers: Vec::new(), spool, smarthost: None })
+}
+
+/// `dir` of `[spool]` in a text that need not be TOML from end to end.
+fn spool_dir_in(text: &str) -> Option<PathBuf> {
+    let mut in_spool = false;
+    let mut found = None;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            in_spool =
+                line.split('#').next().is_some_and(|header| header.replace(' ', "").trim() == "[spool]");
+        }
+        let Ok(table) = line.parse::<toml::Table>() else { continue };
+        let value = match in_spool {
+            true => table.get("dir"),
+            false => table.get("spool").and_then(|spool| spool.get("dir")),
+        };
+        let named = value.and_then(toml::Value::as_str).filter(|dir| !dir.trim().is_empty());
+        found = named.map(PathBuf::from).or(found);
+    }
+    found
 }
 
 /// The drop-in files, in order of their names.
@@ -106,6 +149,21 @@ fn toml_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_place_of_the_spool_is_found_in_a_broken_file() {
+        let rows = [
+            ("[spool]\ndir = \"/a\"\nmax = = 5\n[log]\ndir = \"/b\"", Some("/a")),
+            (" [ spool ] # here\n  dir='/a b'  # there\n[[[", Some("/a b")),
+            ("spool.dir = \"/a\"\nwhat", Some("/a")),
+            ("spool = { dir = \"/a\" }\nwhat", Some("/a")),
+            ("dir = \"/a\"\n[other]\ndir = \"/b\"", None),
+            ("[spool]\ndir = 5\n# dir = \"/c\"\ndir = \"\"", None),
+        ];
+        for (text, dir) in rows {
+            assert_eq!(spool_dir_in(text), dir.map(PathBuf::from), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_spool_of_any_name_can_be_written_into_the_default_file() {

@@ -18,7 +18,7 @@ use crate::policy::Rate;
 use crate::smtp::Secret;
 
 pub use error::ConfigError;
-pub use load::{Overrides, default_file, load};
+pub use load::{Overrides, accept_only, default_file, load};
 
 /// The commented file with every default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -28,6 +28,8 @@ pub const DEFAULT_FILE: &str = include_str!("default.toml");
 pub struct Config {
     /// Where the spool is.
     pub spool_dir: PathBuf,
+    /// How much it takes, and what of the past it keeps.
+    pub limits: Limits,
     /// Which drops are taken, and when.
     pub pickup: Pickup,
     /// Who we are.
@@ -38,6 +40,21 @@ pub struct Config {
     pub delivery: Delivery,
     /// What is logged.
     pub level: tracing::Level,
+}
+
+/// `[spool]` but for its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// So many messages may wait.
+    pub max_messages: Option<u64>,
+    /// Longest message that is taken, octets.
+    pub max_message_size: Option<u64>,
+    /// Nothing is accepted while less is free on the disk, octets.
+    pub min_free: u64,
+    /// So many delivered messages are kept.
+    pub keep_sent: u64,
+    /// So many failed messages are kept; `None`: all.
+    pub keep_failed: Option<u64>,
 }
 
 /// `[pickup]`.

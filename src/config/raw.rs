@@ -27,6 +27,11 @@ pub(super) struct Raw {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSpool {
     pub(super) dir: At<String>,
+    pub(super) max_messages: At<u64>,
+    pub(super) max_message_size: At<String>,
+    pub(super) min_free: At<String>,
+    pub(super) keep_sent: At<u64>,
+    pub(super) keep_failed: At<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Values with a form of their own: spans of time, the smarthost's url.
+//! Values with a form of their own: spans of time, sizes, the smarthost's url.
 
 use std::time::Duration;
 
@@ -42,6 +42,26 @@ pub(super) fn parse_rate(text: &str) -> Result<Option<Rate>, String> {
         return Err(error());
     }
     Ok(Some(rate))
+}
+
+/// A size: a whole number of octets with a unit, `512KiB`, `50MB`, `2GB`; of a plain `0` nobody asks which.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let error = || format!("expected a size like \"512KiB\", \"50MB\" or \"2GB\", found {text:?}");
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| error())?;
+    let octets_per_unit = match unit {
+        "" if number == 0 => 1,
+        "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(error()),
+    };
+    number.checked_mul(octets_per_unit).ok_or_else(error)
 }
 
 /// A smarthost's url.
@@ -100,6 +120,17 @@ mod tests {
             ["", "5", "s", "-5s", "1.5h", "5 s", "5S", "99999999999999999999d", "18446744073709551615d"]
         {
             assert!(parse_duration(text).is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        let rows = [("0", 0), ("7B", 7), ("3kB", 3_000), ("50MB", 50_000_000), ("1GiB", 1 << 30)];
+        for (text, octets) in rows {
+            assert_eq!(parse_size(text), Ok(octets), "{text:?}");
+        }
+        for text in ["", "5", "MB", "-5MB", "1.5MB", "5 MB", "5M", "5mb", "18446744073709551615GB"] {
+            assert!(parse_size(text).is_err(), "{text:?} was taken");
         }
     }
 
