@@ -62,11 +62,42 @@ pub enum Unsendable {
 
 impl Outgoing {
     /// Reads the message in `file` once from end to end.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be sent, whatever the server.
     pub fn read(file: &dyn File, name: &Name, options: &Options) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
         let identity = Identity { from: options.from.as_ref(), domain: options.domain.as_deref() };
         let addressed = message::address(&header, &prefix, &identity)
             .map(|a| Addressed { envelope: a.envelope, unreadable: a.unreadable });
+        Outgoing::compose(file, name, options, (header, prefix), addressed)
+    }
+
+    /// The same for a message whose envelope was given beside it: what its bytes say of one is not read, and a block of
+    /// X-Sender and X-Receiver is text like any other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outgoing::read`].
+    pub fn read_given(
+        file: &dyn File,
+        name: &Name,
+        options: &Options,
+        envelope: Envelope,
+    ) -> Result<Outgoing, Unsendable> {
+        let (header, prefix) = read_header(file)?;
+        let addressed = Ok(Addressed { envelope, unreadable: Vec::new() });
+        Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed)
+    }
+
+    fn compose(
+        file: &dyn File,
+        name: &Name,
+        options: &Options,
+        (header, prefix): (Header, Vec<u8>),
+        addressed: Result<Addressed, NoEnvelope>,
+    ) -> Result<Outgoing, Unsendable> {
         let wire = WireOptions {
             queue_id: name.id,
             accepted: name.accepted,

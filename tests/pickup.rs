@@ -69,6 +69,7 @@ impl Bench {
             settle: SETTLE,
             rescan: Duration::from_secs(60),
             outgoing,
+            max_message_size: None,
         };
         let pickup = Pickup::new(spool, clock.clone(), options);
         Bench { disk: disk.clone(), clock, pickup }

@@ -188,6 +188,9 @@ impl Status {
     fn tell_sender(&self, lines: &mut Vec<String>) {
         match &self.sender {
             None => lines.push("smarthost  not tried yet".to_owned()),
+            Some(state @ SenderState::Paused { .. }) => {
+                lines.push(format!("smarthost  PAUSED since {}: nothing is sent", state.since()));
+            }
             Some(SenderState::NoSmarthost { .. }) => {
                 lines.push("smarthost  none is configured: messages are accepted and kept".to_owned());
                 lines.push("           set url in [[smarthost]]".to_owned());

@@ -102,6 +102,13 @@ impl Header {
         &self.fields[self.injected..]
     }
 
+    /// The same header where the envelope came beside the message: then a block at the top is none, and its lines are the
+    /// message's own.
+    #[must_use]
+    pub fn without_block(self) -> Header {
+        Header { injected: 0, ..self }
+    }
+
     /// Whether the message itself has a field of that name.
     pub fn has(&self, name: &str, bytes: &[u8]) -> bool {
         self.own().iter().any(|field| field.is(name, bytes))

@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use super::{IGNORED_AFTER, NO_ROOM_AGAIN, OPEN_AFTER, Pattern, Pickup, RenamedWriter, bytes};
+use super::{IGNORED_AFTER, NO_ROOM_AGAIN, OPEN_AFTER, Options, Pattern, Pickup, RenamedWriter, bytes};
 use crate::fs::{Dir, File, Stat};
 use crate::mail::{Monotonic, UnixTime};
-use crate::message::NoEnvelope;
-use crate::outgoing::{self, Outgoing, Unsendable};
+use crate::message::{NoEnvelope, Refusal};
+use crate::outgoing::{Outgoing, Unsendable};
 use crate::report::Report;
 use crate::spool::{Failed, Name, NoRoom, NotAccepted};
 
@@ -134,10 +134,14 @@ impl Pickup {
 pub(super) fn examine(
     name: &Name,
     file: &dyn File,
-    options: &outgoing::Options,
+    options: &Options,
     now: UnixTime,
 ) -> Option<(Failed, String)> {
-    let reason = match Outgoing::read(file, name, options) {
+    let read = match options.max_message_size.and_then(|max| too_long(file.stat().ok()?.size, max)) {
+        Some(refusal) => Err(Unsendable::Refused(refusal)),
+        None => Outgoing::read(file, name, &options.outgoing),
+    };
+    let reason = match read {
         Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }) => refusal.to_string(),
         Err(Unsendable::Refused(refusal)) => refusal.to_string(),
         // What cannot be read now, or lacks a setting, may be sent later.
@@ -152,6 +156,11 @@ pub(super) fn examine(
         problems: std::slice::from_ref(&reason),
     };
     Some((Failed::new(now, report.text()), reason))
+}
+
+fn too_long(size: u64, max: u64) -> Option<Refusal> {
+    let reason = format!("expected at most {max} octets (max_message_size in [spool]), found {size}");
+    (size > max).then_some(Refusal { line: None, reason })
 }
 
 /// What to do about a file that was left.

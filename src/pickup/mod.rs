@@ -53,6 +53,8 @@ pub struct Options {
     pub rescan: Duration,
     /// How messages will be sent: what can never be is refused at once, and not when its turn comes.
     pub outgoing: outgoing::Options,
+    /// A longer message is refused unread, octets.
+    pub max_message_size: Option<u64>,
 }
 
 /// The files of `pickup/` on their way in.
@@ -235,8 +237,7 @@ impl Pickup {
         if !ready.is_empty() {
             let mut no_room = None;
             let wall = self.clock.wall();
-            let examine =
-                |name: &Name, file: &dyn File| left::examine(name, file, &self.options.outgoing, wall);
+            let examine = |name: &Name, file: &dyn File| left::examine(name, file, &self.options, wall);
             let results = self.spool.accept(&ready, wall, &examine)?;
             for (candidate, result) in ready.iter().zip(results) {
                 match result {

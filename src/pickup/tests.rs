@@ -73,6 +73,7 @@ impl Bench {
             settle: SETTLE,
             rescan: Duration::from_secs(60),
             outgoing,
+            max_message_size: None,
         };
         let pickup = Pickup::new(spool.clone(), clock.clone(), options);
         Bench { root, disk, spool, clock, pickup }

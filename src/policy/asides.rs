@@ -70,6 +70,12 @@ impl Asides {
         self.known.remove(&id);
     }
 
+    pub(super) fn due_now(&mut self, id: QueueId) {
+        if let Some(aside) = self.known.get_mut(&id) {
+            aside.due = None;
+        }
+    }
+
     pub(super) fn all_due(&mut self) {
         self.known.values_mut().for_each(|aside| aside.due = None);
     }

@@ -350,6 +350,16 @@ impl Schedule {
         self.lost.is_some() || self.trial.is_some()
     }
 
+    /// Somebody wants the message `id`, which is aside, tried now.
+    pub fn is_due(&mut self, id: QueueId) {
+        self.asides.due_now(id);
+    }
+
+    /// The message that held the line is gone.
+    pub fn line_is_due(&mut self) {
+        self.held_until = None;
+    }
+
     /// Somebody wants everything tried now.
     pub fn everything_is_due(&mut self) {
         self.held_until = None;

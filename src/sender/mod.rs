@@ -12,11 +12,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod wake;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::fs::Clock;
@@ -31,9 +31,14 @@ use attempt::Attempt;
 
 pub use state::{HeldMessage, Said, SenderState};
 pub use trouble::Trouble;
+pub use wake::{Pass, Stop, Wake};
 
 /// How long no requests ride after a server did not bear it. The line may have failed by itself: not for ever.
 const NO_OVERLAP_FOR: Duration = Duration::from_secs(3600);
+
+/// How often a pass is repeated that somebody waits for: three times with the same message, once with the next, and some
+/// to spare.
+pub const TRIES_AFTER_A_LOST_LINE: u32 = 6;
 
 /// Reads a password anew; the error says what could not be read.
 pub type PasswordReader = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
@@ -76,21 +81,6 @@ pub struct Options {
     pub rate: Option<Rate>,
 }
 
-/// Told that the service ends.
-#[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
-
-/// What wakes the sender up.
-#[derive(Debug, Default)]
-pub struct Wake {
-    /// Something was accepted.
-    pub accepted: Notify,
-    /// Somebody wants everything tried now.
-    pub flush: Notify,
-    /// The other way round: the sender has something to tell. A message has got its outcome, or a pass has ended.
-    pub told: Notify,
-}
-
 /// How a pass ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassEnd {
@@ -104,6 +94,8 @@ pub enum PassEnd {
     Unusable(Trouble),
     /// No smarthost is configured.
     NoSmarthost,
+    /// An operator wants nothing to be sent.
+    Paused,
     /// The service ends.
     Stopped,
 }
@@ -125,33 +117,10 @@ pub struct Sender {
     no_overlap_before: Option<Monotonic>,
     said: Option<Said>,
     said_certificate: Option<String>,
-}
-
-impl Stop {
-    /// The two ends.
-    pub fn pair() -> (watch::Sender<bool>, Stop) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Stop(receiver))
-    }
-
-    /// Whether it was requested.
-    pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Returns when it is requested; never otherwise.
-    pub async fn requested(&mut self) {
-        if self.0.wait_for(|stop| *stop).await.is_err() {
-            // Nobody is left who could request it.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Returns when it was requested that long ago.
-    async fn requested_for(&mut self, span: Duration) {
-        self.requested().await;
-        sleep(span).await;
-    }
+    /// Messages that were taken, for one recipient at least.
+    delivered: u64,
+    /// The last flush that was heard of.
+    flushes: u64,
 }
 
 impl Sender {
@@ -171,6 +140,8 @@ impl Sender {
             no_overlap_before: None,
             said: None,
             said_certificate: None,
+            delivered: 0,
+            flushes: 0,
         };
         sender.recall();
         sender
@@ -182,14 +153,28 @@ impl Sender {
     ///
     /// A disk call of the spool that failed half-way.
     pub async fn run(&mut self, wake: &Wake, stop: &mut Stop) -> Result<(), SpoolError> {
+        let (mut tries, mut delivered_before) = (0, 0);
         loop {
+            if self.flushes != wake.flushes() {
+                self.flushes = wake.flushes();
+                self.schedule.everything_is_due();
+                (tries, delivered_before) = (0, self.delivered);
+            }
             let end = self.pass(Some(wake), stop).await?;
             wake.told.notify_one();
+            if wake.is_waited_for(self.flushes) {
+                tries += 1;
+                let is_lost = matches!(end, PassEnd::Unusable(_)) && self.wants_another_try();
+                if is_lost && tries <= TRIES_AFTER_A_LOST_LINE {
+                    continue;
+                }
+                wake.answer(self.flushes, end.clone(), self.delivered - delivered_before);
+            }
             let wait = match &end {
                 PassEnd::Stopped => return Ok(()),
                 PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced => self.next_due_in(),
                 PassEnd::Unusable(trouble) => Some(self.retry_in(trouble)),
-                PassEnd::NoSmarthost => None,
+                PassEnd::NoSmarthost | PassEnd::Paused => None,
             };
             let look_again_in = self.spool.has_unreadable().then_some(self.options.retry_interval);
             let wait = wait.into_iter().chain(look_again_in).min();
@@ -206,10 +191,17 @@ impl Sender {
                     _ => std::future::pending().await,
                 }
             };
+            let steered = async {
+                match end {
+                    PassEnd::Unusable(_) => std::future::pending().await,
+                    _ => wake.was_steered().await,
+                }
+            };
             tokio::select! {
                 () = time => {}
                 () = accepted => {}
-                () = wake.flush.notified() => self.schedule.everything_is_due(),
+                () = steered => {}
+                () = wake.flush_beyond(self.flushes) => {}
                 () = stop.requested() => return Ok(()),
             }
         }
@@ -234,6 +226,10 @@ impl Sender {
         loop {
             if stop.is_requested() {
                 return Ok(PassEnd::Stopped);
+            }
+            self.take_hints(wake);
+            if self.spool.paused().is_some() {
+                return Ok(PassEnd::Paused);
             }
             let Some(smarthost) = self.options.smarthost.clone() else {
                 self.say(SenderState::NoSmarthost { since: 0 });
@@ -281,12 +277,18 @@ impl Sender {
                 connection.quit(&now).await;
                 return Ok(Some(PassEnd::Stopped));
             }
-            if connection.ahead().is_some() && self.rider().is_none() {
+            self.take_hints(wake);
+            let is_paused = self.spool.paused().is_some();
+            if connection.ahead().is_some() && (is_paused || self.rider().is_none()) {
                 // What rode is not wanted now. Only closing is sure to send nothing of it; that is nobody's fault.
                 connection.abandon(&now).await;
                 if !connection.is_usable() {
                     return Ok(None);
                 }
+            }
+            if is_paused {
+                connection.quit(&now).await;
+                return Ok(Some(PassEnd::Paused));
             }
             let rider = connection.ahead().and_then(|_| self.rider());
             let Some(id) = rider.or_else(|| self.next_due()) else {
@@ -319,6 +321,7 @@ impl Sender {
                 Attempt::NotSent => self.say_what_is_held(),
                 Attempt::Settled { taken: message_taken } => {
                     *taken += u64::from(message_taken);
+                    self.delivered += u64::from(message_taken);
                     self.say_line_moves();
                 }
                 Attempt::HoldsLine { cause } => self.say_held(id, cause),
@@ -335,6 +338,11 @@ impl Sender {
         }
     }
 
+    /// How many messages were taken so far, for one recipient at least.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     fn pipelining(&self) -> Pipelining {
         match self.no_overlap_before {
             Some(until) if self.clock.monotonic() < until => Pipelining::Group,
@@ -344,12 +352,14 @@ impl Sender {
 
     /// Keeps an idle session. True if there is something to send on it.
     async fn linger(&self, connection: &mut Connection, wake: Option<&Wake>, stop: &mut Stop) -> bool {
-        let Some(wake) = wake else { return false };
+        let Some(wake) = wake.filter(|wake| !wake.is_waited_for(self.flushes)) else { return false };
         let clock = self.clock.clone();
         let now = move || clock.monotonic();
         let something = async {
             tokio::select! {
                 () = wake.accepted.notified() => true,
+                () = wake.was_steered() => true,
+                () = wake.flush_beyond(self.flushes) => false,
                 _ = connection.idle_closed(&now) => false,
                 () = stop.requested() => false,
             }

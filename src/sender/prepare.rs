@@ -43,7 +43,11 @@ impl Prepared {
         record: Option<&Record>,
         options: &outgoing::Options,
     ) -> Result<Prepared, NotReady> {
-        let outgoing = Outgoing::read(file, name, options).map_err(NotReady::Unsendable)?;
+        let outgoing = match record.and_then(given_envelope) {
+            Some(envelope) => Outgoing::read_given(file, name, options, envelope),
+            None => Outgoing::read(file, name, options),
+        };
+        let outgoing = outgoing.map_err(NotReady::Unsendable)?;
         let audience = audience(record, &outgoing).map_err(NotReady::NoEnvelope)?;
         let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
         let transaction = Transaction {
@@ -180,6 +184,12 @@ pub(super) fn setback<'a>(
         }
         _ => None,
     })
+}
+
+/// The envelope that came beside the message, if it did.
+fn given_envelope(record: &Record) -> Option<Envelope> {
+    let (reverse_path, recipients) = record.recipients().filter(|_| record.given)?;
+    Envelope::new(reverse_path, recipients.into_iter().map(|r| r.mailbox))
 }
 
 /// The frozen envelope if there is one, else that of the message's own bytes.

@@ -26,7 +26,7 @@ impl Sender {
     }
 
     /// That the smarthost can be used does not change it: only the outcome of its next try does.
-    fn is_head_said_to_hold(&self) -> bool {
+    pub(super) fn is_head_said_to_hold(&self) -> bool {
         match self.said.as_ref().map(|said| &said.smarthost) {
             Some(SenderState::Held { message, .. }) => {
                 self.spool.head().is_some_and(|head| head.to_string() == *message)
@@ -158,6 +158,8 @@ impl Sender {
                     "no-smarthost"
                 );
             }
+            // Not for the sender to say: the pause is on the disk.
+            SenderState::Paused { since } => *since = now,
             SenderState::Held { since, message, cause, .. } => {
                 *since = now;
                 tracing::warn!(id = message, cause, "line-held");

@@ -64,6 +64,11 @@ pub enum SenderState {
         /// Seconds since 1970.
         since: u64,
     },
+    /// An operator wants nothing to be sent.
+    Paused {
+        /// Seconds since 1970.
+        since: u64,
+    },
     /// A deferred message holds the line.
     Held {
         /// The smarthost's name.
@@ -114,6 +119,7 @@ impl SenderState {
             SenderState::Usable { since, .. }
             | SenderState::Unusable { since, .. }
             | SenderState::NoSmarthost { since }
+            | SenderState::Paused { since }
             | SenderState::Held { since, .. }
             | SenderState::BreakerOpen { since, .. }
             | SenderState::Paced { since, .. } => since,

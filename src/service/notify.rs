@@ -173,6 +173,7 @@ impl Told {
 fn status(waiting: u64, sender: Option<&SenderState>) -> String {
     let smarthost = match sender {
         None => "smarthost not tried yet".to_owned(),
+        Some(SenderState::Paused { .. }) => "PAUSED: nothing is sent".to_owned(),
         Some(SenderState::NoSmarthost { .. }) => "no smarthost is configured".to_owned(),
         Some(SenderState::Usable { smarthost, .. }) => format!("{smarthost} usable"),
         Some(SenderState::Unusable { smarthost, step, cause, .. }) => {

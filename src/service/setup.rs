@@ -62,6 +62,7 @@ pub(super) fn pickup_options(config: &Config) -> pickup::Options {
         settle: config.pickup.settle,
         rescan: config.pickup.rescan,
         outgoing: outgoing_options(config),
+        max_message_size: config.limits.max_message_size,
     }
 }
 

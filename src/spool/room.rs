@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use super::name::{Name, record_name};
 use super::sync::DELIVER_SENT;
 use super::{Spool, SpoolError};
-use crate::fs::{Dir, File};
+use crate::fs::{Dir, File, Fs};
 
 /// The name in `meta/` of the room that is set aside; as any name with this ending it is removed by recovery.
 pub(super) const RESERVE: &str = ".reserve.tmp";
@@ -66,20 +66,7 @@ impl Spool {
 
     /// How many more messages may be accepted now, at most `wanted`.
     pub(super) fn room_for(&self, wanted: u64) -> Result<u64, NoRoom> {
-        let limits = self.limits();
-        let free = self.fs.room().map_err(|e| NoRoom::Unknown(e.to_string()))?;
-        if free.bytes < limits.min_free {
-            return Err(NoRoom::Disk { free: free.bytes, min: limits.min_free });
-        }
-        if let Some(inodes) = free.inodes.filter(|inodes| *inodes < INODES_MIN) {
-            return Err(NoRoom::Inodes(inodes));
-        }
-        let Some(max) = limits.max_messages else { return Ok(wanted) };
-        let waiting = self.counts().waiting();
-        match max.saturating_sub(waiting).min(wanted) {
-            0 => Err(NoRoom::Messages(max)),
-            room => Ok(room),
-        }
+        room_for(&*self.fs, &self.limits(), self.counts().waiting(), wanted)
     }
 
     /// The queue is full.
@@ -176,6 +163,26 @@ impl Spool {
             gone += 1;
         }
         gone
+    }
+}
+
+/// How many more messages may be accepted where so many wait, at most `wanted`.
+///
+/// # Errors
+///
+/// Why there is room for none.
+pub fn room_for(fs: &dyn Fs, limits: &Limits, waiting: u64, wanted: u64) -> Result<u64, NoRoom> {
+    let free = fs.room().map_err(|e| NoRoom::Unknown(e.to_string()))?;
+    if free.bytes < limits.min_free {
+        return Err(NoRoom::Disk { free: free.bytes, min: limits.min_free });
+    }
+    if let Some(inodes) = free.inodes.filter(|inodes| *inodes < INODES_MIN) {
+        return Err(NoRoom::Inodes(inodes));
+    }
+    let Some(max) = limits.max_messages else { return Ok(wanted) };
+    match max.saturating_sub(waiting).min(wanted) {
+        0 => Err(NoRoom::Messages(max)),
+        room => Ok(room),
     }
 }
 

@@ -12,7 +12,7 @@ use super::name::{Name, record_name};
 use super::record::Record;
 use super::sync::{RECORD_FILE, RECORD_META, REMOVE, RETRY_FAILED, RETRY_PENDING};
 use super::{Spool, SpoolError};
-use crate::fs::Dir;
+use crate::fs::{Dir, Fs};
 use crate::mail::{QueueId, UnixTime};
 
 /// Where a message goes that had been given up.
@@ -187,15 +187,7 @@ impl Spool {
 
     /// What the disk says of a pause; a text that cannot be read is one all the same.
     pub(super) fn find_pause(&self) {
-        let read = || {
-            let file = self.fs.open(Dir::Meta, OsStr::new(PAUSED)).ok()?;
-            let mut text = [0; 32];
-            let secs = file.read_at(&mut text, 0).ok().and_then(|read| {
-                str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok())
-            });
-            Some(UnixTime::from_secs(secs.unwrap_or(0)))
-        };
-        self.set_paused(read());
+        self.set_paused(read_pause(&*self.fs));
     }
 
     fn set_paused(&self, since: Option<UnixTime>) {
@@ -246,6 +238,17 @@ impl Spool {
         line.insert(Waiting { name: name.clone(), has_record: true }, Some(out));
         Ok(name)
     }
+}
+
+/// Since when nothing is to be sent, as the disk has it.
+pub fn read_pause(fs: &dyn Fs) -> Option<UnixTime> {
+    let file = fs.open(Dir::Meta, OsStr::new(PAUSED)).ok()?;
+    let mut text = [0; 32];
+    let secs = file
+        .read_at(&mut text, 0)
+        .ok()
+        .and_then(|read| str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok()));
+    Some(UnixTime::from_secs(secs.unwrap_or(0)))
 }
 
 /// Fits behind the name of a message and a colon.

@@ -59,6 +59,11 @@ impl Submission<'_> {
         Ok(())
     }
 
+    /// The bytes so far, to be looked at before they become a message. `None` once they have.
+    pub fn file(&self) -> Option<&dyn File> {
+        self.file.as_deref()
+    }
+
     /// Octets so far.
     pub fn size(&self) -> u64 {
         self.size
