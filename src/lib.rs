@@ -11,12 +11,13 @@
 //! | 2 | [`fs`], [`net`]: the disk and clocks behind traits; connections and TLS |
 //! | 3 | [`spool`]: the state machine over the directories, the heart; [`outgoing`]: a message as it is sent |
 //! | 4 | [`pickup`]: from a dropped file to accepted; [`sender`]: from the head of the line to delivered |
-//! | 5 | [`config`], [`service`]; [`catch`], a server for trying things out |
+//! | 5 | [`config`], [`control`], [`service`]; [`catch`], a server for trying things out |
 //! | 6 | [`cli`]: the commands |
 
 pub mod catch;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod fs;
 pub mod mail;
 pub mod message;

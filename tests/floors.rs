@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("sender", 4),
     ("config", 5),
     ("catch", 5),
+    ("control", 5),
     ("service", 5),
     ("cli", 6),
 ];
@@ -30,6 +31,8 @@ const LEVEL: &[(&str, &str)] = &[
     ("outgoing", "spool"),
     // The service turns the configuration into the options of the rooms below.
     ("service", "config"),
+    // It carries out what is asked for.
+    ("service", "control"),
 ];
 
 /// Files that may do what clippy.toml forbids, and say why where they do.

@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal as _;
 
-use super::{ConfigArgs, Failure, exit, log, start_failure};
-use crate::fs::LockError;
-use crate::sender::PassEnd;
-use crate::service::{self, FlushError, Flushed, StartError};
+use super::ask::{Desk, NoAnswer, unexpected};
+use super::{ConfigArgs, Failure, exit, log, print_json};
+use crate::control::{Answer, Flushed, Request};
 
 /// Accept what was dropped, deliver what waits, now and once, and exit (for cron)
 ///
+/// Where a service runs it does that, and this waits for the end of its pass; to interrupt it ends nothing but the waiting.
 /// Off a terminal it says nothing about a smarthost that cannot be used or a lock that is held: cron would mail that.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,43 +18,49 @@ pub(super) struct Args {
     /// Exit with 75 if anything is left
     #[arg(long)]
     strict: bool,
+
+    /// What came of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
-    let config = args.config.load()?;
+    let desk = Desk::new(&args.config, "flush")?;
     let on_terminal = std::io::stderr().is_terminal();
     if on_terminal {
-        log::start(config.level);
+        drop(log::start(desk.config().level));
     }
-    match service::flush(&config) {
-        Ok(flushed) => Ok(finished(&flushed, args.strict, on_terminal)),
-        Err(FlushError::Start(StartError::Lock(LockError::Held { by }))) => {
+    match desk.ask_now(&Request::Flush) {
+        Ok(Answer::Flushed(flushed)) => finished(&flushed, args, on_terminal),
+        Ok(_) => Err(unexpected()),
+        Err(NoAnswer::InUse(failure)) => {
             // The holder delivers what waits.
             if on_terminal {
-                eprintln!("pillarbox: the spool is in use by {by}, which delivers what waits");
+                eprintln!("{failure}");
             }
             Ok(if args.strict { exit::TEMPFAIL } else { exit::OK })
         }
-        Err(FlushError::Start(error)) => Err(start_failure(&error, &config)),
-        Err(FlushError::Spool(error)) => Err(Failure::new(exit::IOERR, error.to_string())),
-        Err(FlushError::System(error)) => Err(Failure::new(exit::SOFTWARE, format!("cannot start: {error}"))),
+        Err(NoAnswer::Failed(failure)) => Err(failure),
     }
 }
 
-fn finished(flushed: &Flushed, strict: bool, on_terminal: bool) -> u8 {
+fn finished(flushed: &Flushed, args: &Args, on_terminal: bool) -> Result<u8, Failure> {
+    if args.json {
+        print_json(flushed)?;
+    }
     if on_terminal {
-        match (&flushed.end, flushed.left) {
-            (PassEnd::Unusable(trouble), left) => {
-                eprintln!("pillarbox: {} left: {trouble}\nhint: {}", messages(left), trouble.hint);
+        match (&flushed.cause, flushed.left) {
+            (Some(cause), left) => {
+                eprintln!("pillarbox: {} left: {cause}", messages(left));
+                if let Some(hint) = &flushed.hint {
+                    eprintln!("hint: {hint}");
+                }
             }
-            (PassEnd::NoSmarthost, left) => {
-                eprintln!("pillarbox: {} left: no smarthost is configured", messages(left));
-            }
-            (_, 0) => {}
-            (_, left) => eprintln!("pillarbox: {} left", messages(left)),
+            (None, 0) => {}
+            (None, left) => eprintln!("pillarbox: {} left", messages(left)),
         }
     }
-    if strict && flushed.left > 0 { exit::TEMPFAIL } else { exit::OK }
+    Ok(if args.strict && flushed.left > 0 { exit::TEMPFAIL } else { exit::OK })
 }
 
 fn messages(count: u64) -> String {

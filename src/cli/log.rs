@@ -3,8 +3,12 @@
 use std::fmt;
 use std::io;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::fs::{Clock, SystemClock};
 
@@ -35,16 +39,27 @@ impl<W: io::Write> io::Write for OneLine<W> {
     }
 }
 
+/// The log, to have it say more or less.
+pub(super) struct Log(Box<dyn Fn(tracing::Level)>);
+
+impl Log {
+    pub(super) fn set_level(&self, level: tracing::Level) {
+        (self.0)(level);
+    }
+}
+
 /// Starts the log.
-pub(super) fn start(level: tracing::Level) {
-    let log = tracing_subscriber::fmt()
+pub(super) fn start(level: tracing::Level) -> Log {
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| OneLine(io::stderr()))
-        .with_max_level(level)
         .with_target(false)
         .with_ansi(false)
         .with_timer(WallTime);
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
     // A second start in one process keeps the first.
-    drop(log.try_init());
+    drop(tracing_subscriber::registry().with(filter).with(lines).try_init());
+    // It fails only where there is no log.
+    Log(Box::new(move |level| drop(handle.reload(LevelFilter::from_level(level)))))
 }
 
 #[cfg(test)]

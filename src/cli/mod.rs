@@ -1,14 +1,24 @@
 //! Floor 6: the commands, one file each.
 
+mod ask;
 mod catch;
 mod demo;
 mod flush;
+mod hold;
 mod init;
 mod list;
 mod log;
+mod pause;
+mod release;
+mod reload;
+mod remove;
+mod resume;
+mod retry;
 mod run;
+mod send;
+mod show;
 mod status;
-mod view;
+mod steer;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -16,7 +26,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config, Overrides};
+use crate::config::{Config, Overrides};
 use crate::fs::{LockError, user_name};
 use crate::service::StartError;
 
@@ -32,9 +42,18 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Flush(flush::Args),
+    Send(send::Args),
     Init(init::Args),
     Status(status::Args),
     List(list::Args),
+    Show(show::Args),
+    Retry(retry::Args),
+    Remove(remove::Args),
+    Hold(hold::Args),
+    Release(release::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Reload(reload::Args),
     Catch(catch::Args),
     Demo(demo::Args),
 }
@@ -56,10 +75,9 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load(&self) -> Result<Config, Failure> {
+    fn overrides(&self) -> Overrides {
         let Self { config, spool, smarthost } = self.clone();
-        config::load(&Overrides { config, spool, smarthost })
-            .map_err(|e| Failure::new(exit::CONFIG, e.to_string()))
+        Overrides { config, spool, smarthost }
     }
 }
 
@@ -76,9 +94,18 @@ pub fn main() -> u8 {
     let result = match command {
         Command::Run(args) => run::run(&args),
         Command::Flush(args) => flush::run(&args),
+        Command::Send(args) => send::run(args),
         Command::Init(args) => init::run(&args),
         Command::Status(args) => status::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Retry(args) => retry::run(&args),
+        Command::Remove(args) => remove::run(&args),
+        Command::Hold(args) => hold::run(&args),
+        Command::Release(args) => release::run(&args),
+        Command::Pause(args) => pause::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Catch(args) => catch::run(args),
         Command::Demo(args) => demo::run(args),
     };
@@ -96,6 +123,12 @@ fn print(text: &str) -> Result<bool, Failure> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => Err(Failure::new(exit::IOERR, format!("cannot write to stdout: {e}"))),
     }
+}
+
+/// Prints a value as one line of JSON. False as [`print`].
+fn print_json(value: &impl serde::Serialize) -> Result<bool, Failure> {
+    let json = serde_json::to_string(value).map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
+    print(&format!("{json}\n"))
 }
 
 /// Why a command could not begin to work on the spool.
@@ -139,8 +172,10 @@ pub mod exit {
     pub const OK: u8 = 0;
     /// The command line is wrong.
     pub const USAGE: u8 = 64;
-    /// The message is bad.
+    /// The message is bad, or what is wanted of it makes no sense.
     pub const DATAERR: u8 = 65;
+    /// A file to be read cannot be.
+    pub const NOINPUT: u8 = 66;
     /// A service that is needed is not there.
     pub const UNAVAILABLE: u8 = 69;
     /// A bug of ours.
@@ -158,7 +193,7 @@ pub mod exit {
 }
 
 /// Why a command ends without having done its work.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// One of [`exit`].
     pub code: u8,

@@ -301,6 +301,60 @@ pub(super) fn open_lock(path: &Path) -> io::Result<fs::File> {
         .open(path)
 }
 
+/// Longest path of a unix socket, octets without the NUL (unix(7), `sun_path`).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// A path to `name` in `dir` that is short enough for a socket, and what has to stay open while it is used.
+///
+/// # Errors
+///
+/// That the directory cannot be opened.
+pub fn socket_path(dir: &Path, name: &str) -> io::Result<(PathBuf, Option<OwnedFd>)> {
+    let path = dir.join(name);
+    if path.as_os_str().len() <= SOCKET_PATH_MAX {
+        return Ok((path, None));
+    }
+    let fd = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}/{name}", fd.as_raw_fd())), Some(fd)))
+}
+
+/// Listens on a unix socket called `name` in `dir`, in place of whatever has that name. Nobody can connect before it has the
+/// permissions `mode`.
+///
+/// # Errors
+///
+/// The call that failed.
+pub fn listen_at(dir: &Path, name: &str, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
+    let temporary = format!("{name}.new");
+    let fd = open_dir(dir)?;
+    unlink_if_there(&fd, &temporary)?;
+    let (path, _open) = socket_path(dir, &temporary)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    rustix::fs::chmodat(&fd, &temporary, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    rustix::fs::renameat(&fd, &temporary, &fd, name)?;
+    Ok(listener)
+}
+
+/// Makes `name` in `dir` a symbolic link to `target`, in place of whatever has that name.
+///
+/// # Errors
+///
+/// The call that failed.
+pub fn link_to(target: &Path, dir: &Path, name: &str) -> io::Result<()> {
+    let temporary = format!("{name}.new");
+    let fd = open_dir(dir)?;
+    unlink_if_there(&fd, &temporary)?;
+    rustix::fs::symlinkat(target, &fd, &temporary)?;
+    Ok(rustix::fs::renameat(&fd, &temporary, &fd, name)?)
+}
+
+fn unlink_if_there(dir: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Makes the directories of a spool at `root` where they are missing. What is there is left as it is.
 ///
 /// Returns the directories that were made. `pickup/` gets the mode `pickup_mode`, the others 0700.

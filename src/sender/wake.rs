@@ -110,7 +110,8 @@ impl Sender {
         for id in due {
             self.schedule.is_due(id);
         }
-        let is_held = matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Held { .. }));
+        let is_held =
+            matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Held { .. }));
         if is_held && !self.is_head_said_to_hold() {
             // The message that held the line is not its head any more.
             self.schedule.line_is_due();

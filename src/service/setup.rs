@@ -5,16 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Tls};
+use crate::config::{self, Config, Tls};
+use crate::control;
+use crate::control::view::Facts;
 use crate::fs::{Clock, Lock, LockError, RealFs, SystemClock};
 use crate::net::{Endpoint, TlsOptions, Verify};
 use crate::outgoing;
 use crate::pickup;
 use crate::sender::{self, Smarthost};
 use crate::smtp::{Timeouts, TlsMode};
-use crate::spool::Spool;
+use crate::spool::{Limits, Spool};
 
-use super::guard::{self, Exposed};
+use crate::control::guard::{self, Exposed};
 
 /// Why the spool cannot be used.
 #[derive(Debug)]
@@ -39,7 +41,32 @@ pub fn open_spool(config: &Config, command: &str) -> Result<Spool, StartError> {
     check_access(root)?;
     let holder = format!("pid {}, pillarbox {command}, since {}", std::process::id(), SystemClock.wall());
     let lock = Lock::acquire(root, &holder).map_err(StartError::Lock)?;
-    Ok(Spool::new(Arc::new(fs), Box::new(lock)))
+    let spool = Spool::new(Arc::new(fs), Box::new(lock));
+    spool.set_limits(limits(config));
+    Ok(spool)
+}
+
+pub(super) fn limits(config: &Config) -> Limits {
+    let config::Limits { max_messages, min_free, keep_sent, keep_failed, .. } = config.limits;
+    Limits { max_messages, min_free, keep_sent, keep_failed }
+}
+
+pub(super) fn facts(config: &Config) -> Facts {
+    Facts {
+        spool_dir: config.spool_dir.clone(),
+        patterns: config.pickup.patterns.clone(),
+        limits: limits(config),
+        has_smarthost: config.smarthost.is_some(),
+        config_error: None,
+        spool_fault: None,
+    }
+}
+
+pub(super) fn intake_options(config: &Config) -> control::IntakeOptions {
+    control::IntakeOptions {
+        outgoing: outgoing_options(config),
+        max_message_size: config.limits.max_message_size,
+    }
 }
 
 /// Refuses a spool that others may reach into; of a `pickup/` that is open to all it warns.

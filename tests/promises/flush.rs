@@ -44,6 +44,9 @@ fn flush_is_silent_about_a_daemon_that_holds_the_lock() {
     let stage = Stage::new("", "");
     let service = stage.run();
     is_silent(&stage.pillarbox(&["flush"]), 0);
+    is_silent(&stage.pillarbox(&["flush", "--strict"]), 0);
+    stage.drop_letters([1]);
+    is_silent(&stage.pillarbox(&["flush"]), 0);
     is_silent(&stage.pillarbox(&["flush", "--strict"]), 75);
     assert_eq!(service.stop(), 0);
 }
