@@ -12,6 +12,8 @@ mod documents;
 mod flush;
 #[path = "control/limits.rs"]
 mod limits;
+#[path = "control/log.rs"]
+mod log;
 #[path = "control/reload.rs"]
 mod reload;
 #[path = "control/send.rs"]
