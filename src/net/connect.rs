@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::mail::Monotonic;
 
-/// The longest that one address may hold up those behind it: a broken IPv6 route swallows packets.
-const ONE_ADDRESS: Duration = Duration::from_secs(10);
+/// How long one address is waited for before the next is tried beside it (RFC 8305 section 8): a broken IPv6 route swallows
+/// packets.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Where a smarthost listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,7 +53,8 @@ pub enum ConnectFault {
 }
 
 /// Connects to the first address that answers, all of them within `within`. One that is silent cannot use up
-/// the time of those behind it.
+/// the time of those behind it. The resolver is the system's (getaddrinfo), so `/etc/resolv.conf` is read as glibc reads it:
+/// again when it has changed (glibc 2.26).
 pub async fn connect(
     endpoint: &Endpoint,
     within: Duration,
@@ -75,45 +78,71 @@ pub async fn connect(
     connect_to_any(endpoint, &addresses, end, now).await
 }
 
+/// Happy Eyeballs (RFC 8305): the families in turn, each address with a head start before the next, the first that
+/// answers wins. A refusal does not wait for the head start.
 async fn connect_to_any(
     endpoint: &Endpoint,
     addresses: &[SocketAddr],
     end: Monotonic,
     now: &dyn Fn() -> Monotonic,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let within = end - now();
     let mut kind = ConnectFault::Dns;
-    let mut details = Vec::new();
-    for (index, &address) in addresses.iter().enumerate() {
-        let left = end - now();
-        let behind = (addresses.len() - index - 1) as u32;
-        let share = if behind == 0 { left } else { ONE_ADDRESS.min(left / (behind + 1)) };
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
+    let mut details: Vec<(usize, String)> = Vec::new();
+    let addresses = families_in_turn(addresses);
+    let mut tries = JoinSet::new();
+    let mut started = 0;
+    while started < addresses.len() || !tries.is_empty() {
+        if let Some(&address) = addresses.get(started) {
+            let number = started;
+            tries.spawn(async move { (number, TcpStream::connect(address).await) });
+            started += 1;
+        }
+        let wait = if started < addresses.len() { HEAD_START.min(end - now()) } else { end - now() };
+        match timeout(wait, tries.join_next()).await {
+            Ok(Some(Ok((number, Ok(stream))))) => {
                 // One write is one group of requests; Nagle would hold each back for an acknowledgement. A socket
                 // that cannot do without is slow, not broken.
                 let _slow = stream.set_nodelay(true);
-                return Ok((stream, address));
+                return Ok((stream, addresses[number]));
             }
-            Ok(Err(error)) => {
+            Ok(Some(Ok((number, Err(error))))) => {
                 kind = kind.max(ConnectFault::of(&error));
-                details.push((address, plain(&error)));
+                details.push((number, plain(&error)));
             }
-            Err(_) => {
-                kind = kind.max(ConnectFault::TimedOut);
-                details.push((address, format!("no answer within {} s", share.as_secs())));
-            }
+            // A task of ours that panicked would be a fault of the runtime; its address is told as silent below.
+            Ok(Some(Err(_)) | None) => {}
+            Err(_) if end > now() => {}
+            Err(_) => break,
         }
     }
-    if details.is_empty() {
+    if addresses.is_empty() {
         return Err(ConnectError::dns(endpoint, "the name has no address".to_owned()));
     }
+    for number in 0..addresses.len() {
+        if !details.iter().any(|(known, _)| *known == number) {
+            kind = kind.max(ConnectFault::TimedOut);
+            details.push((number, format!("no answer within {} s", within.as_secs())));
+        }
+    }
+    details.sort();
     // An address that stands in the configuration itself need not be told again.
-    let detail = |(address, what): &(SocketAddr, String)| match address.to_string() == endpoint.to_string() {
-        true => what.clone(),
-        false => format!("{address}: {what}"),
+    let detail = |(number, what): &(usize, String)| match addresses[*number].to_string() {
+        address if address == endpoint.to_string() => what.clone(),
+        address => format!("{address}: {what}"),
     };
     let detail = details.iter().map(detail).collect::<Vec<_>>().join("; ");
     Err(ConnectError { kind, endpoint: endpoint.clone(), detail })
+}
+
+/// In the system's order (RFC 6724), but no two of a family one behind the other while there is one of the other
+/// (RFC 8305 section 4).
+fn families_in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_first_family = |a: &&SocketAddr| addresses.first().is_some_and(|f| f.is_ipv4() == a.is_ipv4());
+    let (first, second): (Vec<&SocketAddr>, Vec<&SocketAddr>) = addresses.iter().partition(is_first_family);
+    let longest = first.len().max(second.len());
+    let in_turn = (0..longest).flat_map(|at| [first.get(at), second.get(at)]);
+    in_turn.flatten().map(|&&address| address).collect()
 }
 
 /// The system's words without the number behind them.
@@ -197,6 +226,39 @@ mod tests {
             connect(&endpoint("nowhere.invalid", 25), Duration::from_secs(20), &clock()).await.unwrap_err();
         assert_eq!(error.kind, ConnectFault::Dns);
         assert!(error.to_string().starts_with("connect to nowhere.invalid:25: the name"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_holds_the_next_one_up_for_a_moment_only() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        // A full backlog swallows: nobody accepts, and Linux drops what comes behind.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let swallows = full.local_addr().unwrap();
+        let mut filling = Vec::new();
+        while let Ok(Ok(stream)) = timeout(Duration::from_millis(200), TcpStream::connect(swallows)).await {
+            filling.push(stream);
+        }
+        let now = clock();
+        let end = now() + Duration::from_secs(60);
+        let (_, address) = connect_to_any(&endpoint("mx", 25), &[swallows, live], end, &now).await.unwrap();
+        assert_eq!(address, live);
+        assert!(now().0 < Duration::from_secs(20), "the whole time was given to the first");
+        let end = now() + Duration::from_millis(300);
+        let error = connect_to_any(&endpoint("mx", 25), &[swallows], end, &now).await.unwrap_err();
+        assert_eq!(error.kind, ConnectFault::TimedOut);
+    }
+
+    #[test]
+    fn the_families_take_turns() {
+        let addresses = ["[2001:db8::1]:25", "[2001:db8::2]:25", "[2001:db8::3]:25", "192.0.2.1:25"];
+        let addresses = addresses.map(|a| a.parse().unwrap());
+        let [six_1, six_2, six_3, four] = addresses;
+        assert_eq!(families_in_turn(&addresses), [six_1, four, six_2, six_3]);
+        assert_eq!(families_in_turn(&[four, six_1]), [four, six_1]);
+        assert_eq!(families_in_turn(&[]), []);
     }
 
     #[test]
