@@ -143,14 +143,14 @@ fn every_mistake_in_the_configuration_is_one_message_with_place_text_and_what_is
         ("[identity]\nfrom = \"box\"\n".into(), 2, "expected"),
         ("[identity]\ndomain = \"@x\"\n".into(), 2, "expected a host or domain name, found \"@x\""),
         (
-            "[[smarthost]]\nurl = \"mail.example.com\"\n".into(),
+            "[[smarthost]]\nurl = \"mail.example.com:25\"\n".into(),
             2,
-            "no scheme: expected smtps://host, smtp://host",
+            "a port without a scheme: expected a host, smtps://host, smtp://host",
         ),
         (
             "[[smarthost]]\nurl = \"http://mail\"\n".into(),
             2,
-            "not a scheme that is known here: expected smtps://host",
+            "not a scheme that is known here: expected a host, smtps://host",
         ),
         ("[[smarthost]]\nurl = \"smtp://mail:0\"\n".into(), 2, "not a port: expected"),
         ("[[smarthost]]\nurl = \"smtp://\"\n".into(), 2, "no host name: expected"),
@@ -159,9 +159,13 @@ fn every_mistake_in_the_configuration_is_one_message_with_place_text_and_what_is
         (smarthost("timeout = \"0s\""), 3, "expected a span of time above zero"),
         (smarthost("user = \"box\""), 3, "user is set but password is not"),
         (smarthost("password = { env = \"X\" }"), 3, "password is set but user is not"),
-        (smarthost("user = \"box\"\npassword = { }"), 4, "expected one of file, env and credential"),
+        (smarthost("user = \"box\"\npassword = { }"), 4, "expected one of file, env, credential and command"),
         (smarthost("user = \"box\"\npassword = 5"), 4, "expected a string, { file = \"/path\" }"),
-        (smarthost("user = \"b\"\npassword = { env = \"X\" }\ntls = \"none\""), 5, "expected \"required\""),
+        (
+            smarthost("user = \"b\"\npassword = { env = \"X\" }\ntls = \"none\"\nauth = \"PLAIN\""),
+            5,
+            "expected \"required\"",
+        ),
         (
             smarthost("user = \"b\"\npassword = { env = \"X\" }\ntls = \"auto\""),
             5,
@@ -198,11 +202,12 @@ fn a_mistake_outside_of_the_file_is_told_with_its_place() {
             "hint: `pillarbox init --config nowhere.toml`",
         ])
         .run();
-    let url = Test::new(&["status", "--smarthost", "mail"]).config("").code(78);
-    url.stderr(&["pillarbox: --smarthost: no scheme: expected smtps://host", "found \"mail\""]).run();
+    let url = Test::new(&["status", "--smarthost", "mail:25"]).config("").code(78);
+    url.stderr(&["pillarbox: --smarthost: a port without a scheme: expected a host", "found \"mail:25\""])
+        .run();
     let test = Test::new(&["status"]).config("");
     for (name, value, words) in [
-        ("PILLARBOX_SMARTHOST", "mail", "PILLARBOX_SMARTHOST: no scheme: expected"),
+        ("PILLARBOX_SMARTHOST", "mail:25", "PILLARBOX_SMARTHOST: a port without a scheme: expected"),
         ("PILLARBOX_SPOOL", "/nowhere", "there is no spool at /nowhere"),
     ] {
         let mut command = test.stage.command(&["status"]);

@@ -17,6 +17,8 @@ mod delivery;
 mod disk;
 #[path = "promises/flush.rs"]
 mod flush;
+#[path = "promises/login.rs"]
+mod login;
 #[path = "promises/manager.rs"]
 mod manager;
 #[path = "promises/order.rs"]

@@ -10,10 +10,12 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Source};
 use super::load::DEFAULT_SPOOL;
-use super::raw::{At, Raw, RawPassword, RawPasswordTable, RawSmarthost};
+use super::raw::{At, OneOrMore, Raw, RawPassword, RawPasswordTable, RawSmarthost};
 use super::value::{Url, parse_duration, parse_rate, parse_size, parse_url};
-use super::{Config, Delivery, Identity, Limits, Password, Pickup, Smarthost, Tls};
+use super::{Config, Delivery, Identity, Limits, Login, Password, Pickup, Proof, Smarthost, Tls};
+use crate::net::ClientCertificate;
 use crate::pickup::Pattern;
+use crate::smtp::{Credential, Mechanism, Secret};
 
 /// All that was read; a later layer stands above an earlier one.
 pub(super) struct Layers {
@@ -197,75 +199,188 @@ fn check_smarthosts(layers: &Layers) -> Result<Option<Smarthost>, ConfigError> {
 }
 
 fn plain_smarthost(url: Url) -> Smarthost {
+    let implicit_tls = url.implicit_tls || url.is_bare;
     let tls = if url.implicit_tls { Tls::Required } else { Tls::Auto };
     Smarthost {
         name: url.host.clone(),
-        port: url.port.unwrap_or(if url.implicit_tls { 465 } else { 25 }),
+        port: url.port.unwrap_or(if implicit_tls { 465 } else { 25 }),
         host: url.host,
-        implicit_tls: url.implicit_tls,
+        implicit_tls,
+        further_ports: if url.is_bare { vec![(587, false), (25, false)] } else { Vec::new() },
         tls,
         login: None,
         ca_file: None,
+        pins: Vec::new(),
+        client: None,
+        tls_warn: DEFAULT_TLS_WARN,
         timeout: DEFAULT_TIMEOUT,
     }
 }
 
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(14 * 86_400);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_TLS_WARN: Duration = Duration::from_secs(21 * 86_400);
 
 fn check_smarthost(source: &Source, raw: &RawSmarthost) -> Result<Smarthost, ConfigError> {
     let optional = |value: &At<String>| value.as_ref().map(|v| at(source, v, |t| text(t))).transpose();
     let Some(url_at) = &raw.url else {
         return Err(ConfigError::new(
             source.path.display().to_string(),
-            "[[smarthost]] has no url: expected url = \"smtps://host\" or \"smtp://host\"",
+            "[[smarthost]] has no url: expected url = \"smtps://host\", \"smtp://host\" or \"host\"",
         ));
     };
     let url = at(source, url_at, |t| parse_url(t))?;
     let mut host = plain_smarthost(url.clone());
-    host.login = check_login(source, raw)?;
-    if host.login.is_some() {
-        host.tls = Tls::Required;
+    host.client = check_client(source, raw)?;
+    host.login = check_login(source, raw, host.client.is_some())?;
+    let pins = |one_or_more: &OneOrMore| one_or_more.texts.iter().map(|t| t.parse()).collect();
+    host.pins = raw.pin.as_ref().map(|pin| at(source, pin, pins)).transpose()?.unwrap_or_default();
+    if host.login.is_some() && !url.is_bare {
         host.port = url.port.unwrap_or(if url.implicit_tls { 465 } else { 587 });
     }
+    let needs_tls = host.login.is_some() || !host.pins.is_empty() || host.client.is_some();
+    if needs_tls {
+        host.tls = Tls::Required;
+    }
     if let Some(tls) = &raw.tls {
-        host.tls = at(source, tls, |t| check_tls(t, &host))?;
+        host.tls = at(source, tls, |t| check_tls(t, &host, url.is_bare))?;
+    }
+    if host.tls == Tls::None && url.is_bare {
+        (host.port, host.implicit_tls) = (if host.login.is_some() { 587 } else { 25 }, false);
+        host.further_ports.retain(|&(port, _)| port == 25 && host.login.is_some());
     }
     host.name = optional(&raw.name)?.unwrap_or_else(|| host.host.clone());
     host.ca_file = optional(&raw.ca_file)?.map(PathBuf::from);
     if let Some(timeout) = &raw.timeout {
         host.timeout = at(source, timeout, |t| positive(t))?;
     }
+    if let Some(warn) = &raw.tls_warn {
+        host.tls_warn = at(source, warn, |t| duration(t))?;
+    }
     Ok(host)
 }
 
-fn check_tls(text: &str, host: &Smarthost) -> Result<Tls, String> {
-    let is_here = matches!(host.host.as_str(), "localhost" | "::1") || host.host.starts_with("127.");
+fn check_client(source: &Source, raw: &RawSmarthost) -> Result<Option<ClientCertificate>, ConfigError> {
+    let path = |value: &Spanned<String>| at(source, value, |t| text(t).map(PathBuf::from));
+    match (&raw.client_cert, &raw.client_key) {
+        (None, None) => Ok(None),
+        (None, Some(key)) => Err(source.error(key.span(), "client_key is set but client_cert is not")),
+        // One file may hold both.
+        (Some(certificate), key) => Ok(Some(ClientCertificate {
+            certificate: path(certificate)?,
+            key: path(key.as_ref().unwrap_or(certificate))?,
+        })),
+    }
+}
+
+fn check_tls(text: &str, host: &Smarthost, is_bare: bool) -> Result<Tls, String> {
+    let needs = [
+        (host.login.is_some(), "a login"),
+        (!host.pins.is_empty(), "pin"),
+        (host.client.is_some(), "client_cert"),
+    ];
+    let needs = needs.into_iter().find_map(|(is_set, what)| is_set.then_some(what));
     match text {
         "required" => Ok(Tls::Required),
-        "auto" | "none" if host.implicit_tls => {
+        "auto" | "none" if host.implicit_tls && !is_bare => {
             Err(format!("smtps:// is TLS from the first byte: not with {text:?}"))
         }
-        "auto" if host.login.is_some() => Err("a login needs tls = \"required\", found \"auto\"".into()),
-        "auto" => Ok(Tls::Auto),
-        "none" if host.login.is_some() && !is_here => {
-            Err("a login without TLS would show the password to everybody on the way: expected \"required\""
-                .into())
-        }
-        "none" => Ok(Tls::None),
+        "auto" => match needs {
+            Some(what) => Err(format!("{what} needs tls = \"required\", found \"auto\"")),
+            None => Ok(Tls::Auto),
+        },
+        "none" => match &host.login {
+            _ if !host.pins.is_empty() || host.client.is_some() => {
+                Err("pin and client_cert need tls = \"required\", found \"none\"".into())
+            }
+            Some(login) if !login.has_proof() && !is_here(&host.host) => Err(
+                "this login without TLS would show the password to everybody on the way: expected \"required\""
+                    .into(),
+            ),
+            _ => Ok(Tls::None),
+        },
         _ => Err(format!("expected \"required\", \"auto\" or \"none\", found {text:?}")),
     }
 }
 
-fn check_login(source: &Source, raw: &RawSmarthost) -> Result<Option<(String, Password)>, ConfigError> {
-    match (&raw.user, &raw.password) {
-        (None, None) => Ok(None),
-        (Some(user), None) => Err(source.error(user.span(), "user is set but password is not")),
-        (None, Some(password)) => Err(source.error(password.span(), "password is set but user is not")),
-        (Some(user), Some(password)) => {
-            Ok(Some((at(source, user, |t| text(t))?, check_password(source, password)?)))
+/// Whether a connection to it never leaves this host.
+pub fn is_here(host: &str) -> bool {
+    match host.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost",
+    }
+}
+
+impl Login {
+    /// Whether it may be proved without showing the password.
+    fn has_proof(&self) -> bool {
+        let may_be = |m: &Mechanism| !m.shows_secret() && !m.is_bound() && *m != Mechanism::External;
+        match self.proof {
+            Proof::Password(_) => self.mechanisms.is_empty() || self.mechanisms.iter().any(may_be),
+            Proof::Token(_) | Proof::Certificate => false,
         }
     }
+}
+
+fn check_login(
+    source: &Source,
+    raw: &RawSmarthost,
+    has_certificate: bool,
+) -> Result<Option<Login>, ConfigError> {
+    let mechanisms = match &raw.auth {
+        Some(auth) => at(source, auth, check_auth)?,
+        None => Vec::new(),
+    };
+    let user = raw.user.as_ref().map(|user| at(source, user, |t| text(t))).transpose()?;
+    let proof = match (&raw.password, &raw.token) {
+        (Some(_), Some(token)) => {
+            return Err(source.error(token.span(), "expected password or token, found both"));
+        }
+        (Some(password), None) => Some(Proof::Password(check_password(source, password)?)),
+        (None, Some(token)) => Some(Proof::Token(check_password(source, token)?)),
+        (None, None) => None,
+    };
+    let Some(proof) = proof else {
+        return match (&raw.auth, &raw.user) {
+            (Some(auth), _) if mechanisms != [Mechanism::External] => {
+                Err(source.error(auth.span(), "auth is set but user and password are not"))
+            }
+            (Some(auth), _) if !has_certificate => {
+                Err(source.error(auth.span(), "EXTERNAL is a login by certificate: expected client_cert"))
+            }
+            (Some(_), _) => {
+                let user = user.unwrap_or_default();
+                Ok(Some(Login { user, proof: Proof::Certificate, mechanisms }))
+            }
+            (None, Some(user)) => Err(source.error(user.span(), "user is set but password is not")),
+            (None, None) => Ok(None),
+        };
+    };
+    let Some(user) = user else {
+        let (key, set) = match (&raw.password, &raw.token) {
+            (Some(password), _) => ("password", password.span()),
+            (None, token) => ("token", token.as_ref().map_or(0..0, Spanned::span)),
+        };
+        return Err(source.error(set, format!("{key} is set but user is not")));
+    };
+    let example = match &proof {
+        Proof::Token(_) => Credential::Token(Secret::new("")),
+        _ => Credential::Password(Secret::new("")),
+    };
+    if let (Some(auth), Some(wrong)) = (&raw.auth, mechanisms.iter().find(|m| !m.takes(&example))) {
+        let what = if matches!(proof, Proof::Token(_)) { "a token" } else { "a password" };
+        return Err(source.error(auth.span(), format!("{wrong} is no login with {what}")));
+    }
+    Ok(Some(Login { user, proof, mechanisms }))
+}
+
+/// What was found is not shown: somebody may have written user and password there.
+fn check_auth(auth: &OneOrMore) -> Result<Vec<Mechanism>, String> {
+    let known = Mechanism::ALL.map(Mechanism::name).join(", ");
+    let error = || format!("expected one of {known}, or a list of them");
+    let mechanisms = auth.texts.iter().map(|t| t.parse().map_err(|_| error()));
+    let mechanisms: Vec<Mechanism> = mechanisms.collect::<Result<_, _>>()?;
+    if mechanisms.is_empty() { Err(error()) } else { Ok(mechanisms) }
 }
 
 fn check_password(source: &Source, raw: &Spanned<RawPassword>) -> Result<Password, ConfigError> {
@@ -282,13 +397,26 @@ fn check_password(source: &Source, raw: &Spanned<RawPassword>) -> Result<Passwor
                 .hint(format!("chmod o-r {}", source.path.display())));
         }
     };
-    match table {
-        RawPasswordTable { file: Some(path), env: None, credential: None } => Ok(Password::File(path.into())),
-        RawPasswordTable { file: None, env: Some(name), credential: None } => Ok(Password::Env(name.clone())),
-        RawPasswordTable { file: None, env: None, credential: Some(name) } => {
-            Ok(Password::Credential(name.clone()))
+    match table.clone() {
+        RawPasswordTable { file: Some(path), env: None, credential: None, command: None } => {
+            Ok(Password::File(path.into()))
         }
-        _ => Err(source.error(raw.span(), "expected one of file, env and credential")),
+        RawPasswordTable { file: None, env: Some(name), credential: None, command: None } => {
+            Ok(Password::Env(name))
+        }
+        RawPasswordTable { file: None, env: None, credential: Some(name), command: None } => {
+            Ok(Password::Credential(name))
+        }
+        RawPasswordTable { file: None, env: None, credential: None, command: Some(command) } => {
+            match command.texts.first() {
+                Some(program) if !program.is_empty() => Ok(Password::Command(match command.is_list {
+                    true => command.texts,
+                    false => vec!["/bin/sh".into(), "-c".into(), command.texts.concat()],
+                })),
+                _ => Err(source.error(raw.span(), "expected a command, found nothing")),
+            }
+        }
+        _ => Err(source.error(raw.span(), "expected one of file, env, credential and command")),
     }
 }
 
@@ -349,8 +477,8 @@ mod tests {
         let unit = error("[delivery]\nretry_interval = \"30\"");
         assert!(unit.contains("line 2: expected a span of time like"), "{unit}");
         assert!(
-            error("[[smarthost]]\nurl = \"mail.example.com\"")
-                .contains("line 2: no scheme: expected smtps://host")
+            error("[[smarthost]]\nurl = \"mail.example.com:25\"")
+                .contains("line 2: a port without a scheme: expected a host, smtps://host")
         );
         assert!(error("[[smarthost]]\nurl=\"smtp://a\"\n[[smarthost]]\nurl=\"smtp://b\"").contains("line 4"));
         assert!(error("[[smarthost]]\nname=\"x\"").contains("has no url"));
@@ -402,16 +530,91 @@ mod tests {
         }
     }
 
+    fn smarthost(rest: &str) -> Result<Smarthost, String> {
+        let config = parse_text(&format!("[[smarthost]]\n{rest}")).map_err(|e| e.to_string())?;
+        Ok(config.smarthost.unwrap())
+    }
+
     #[test]
-    fn a_login_never_goes_over_a_plain_link() {
+    fn a_password_is_never_shown_on_a_plain_link() {
         let login = "user = \"u\"\npassword = { env = \"X\" }\n";
-        let with = |rest: &str| parse_text(&format!("[[smarthost]]\n{login}{rest}"));
-        let host = with("url = \"smtp://mail.example.com\"").unwrap().smarthost.unwrap();
+        let with = |rest: &str| smarthost(&format!("{login}{rest}"));
+        let host = with("url = \"smtp://mail.example.com\"").unwrap();
         assert_eq!((host.tls, host.port), (Tls::Required, 587));
         assert!(with("url = \"smtp://mail.example.com\"\ntls = \"auto\"").is_err());
-        assert!(with("url = \"smtp://mail.example.com\"\ntls = \"none\"").is_err());
-        assert!(with("url = \"smtp://127.0.0.1\"\ntls = \"none\"").is_ok());
-        let host = parse_text("[[smarthost]]\nurl = \"smtp://relay\"").unwrap().smarthost.unwrap();
+        // Proved without being shown.
+        assert!(with("url = \"smtp://mail.example.com\"\ntls = \"none\"").is_ok());
+        for auth in ["\"plain\"", "[\"LOGIN\", \"PLAIN\", \"scram-sha-256-plus\"]"] {
+            let rest = format!("auth = {auth}\ntls = \"none\"\nurl = \"smtp://");
+            let error = with(&format!("{rest}mail.example.com\"")).unwrap_err();
+            assert!(error.contains("line 5: this login without TLS would show the password"), "{error}");
+            assert!(with(&format!("{rest}127.0.0.1\"")).is_ok());
+        }
+        assert!(with("url = \"smtp://127.attacker.example\"\nauth = \"PLAIN\"\ntls = \"none\"").is_err());
+        let token =
+            "user = \"u\"\ntoken = { env = \"X\" }\nurl = \"smtp://mail.example.com\"\ntls = \"none\"";
+        assert!(smarthost(token).is_err());
+        let host = smarthost("url = \"smtp://relay\"").unwrap();
         assert_eq!((host.tls, host.port), (Tls::Auto, 25));
+    }
+
+    #[test]
+    fn a_bare_host_is_three_ports_the_safest_first() {
+        let ports = |rest: &str| {
+            let host = smarthost(&format!("url = \"mail.example.com\"\n{rest}")).unwrap();
+            let first = [(host.port, host.implicit_tls)];
+            (host.tls, first.into_iter().chain(host.further_ports).collect::<Vec<_>>())
+        };
+        let login = "user = \"u\"\npassword = { env = \"X\" }\n";
+        let all = vec![(465, true), (587, false), (25, false)];
+        assert_eq!(ports(""), (Tls::Auto, all.clone()));
+        assert_eq!(ports(login), (Tls::Required, all));
+        assert_eq!(ports("tls = \"none\""), (Tls::None, vec![(25, false)]));
+        assert_eq!(ports(&format!("{login}tls = \"none\"")), (Tls::None, vec![(587, false), (25, false)]));
+    }
+
+    #[test]
+    fn who_logs_in_and_how_must_fit_together() {
+        let url = "url = \"smtps://mail.example.com\"\n";
+        let with = |rest: &str| smarthost(&format!("{url}{rest}"));
+        let (user, password) = ("user = \"u\"\n", "password = { env = \"X\" }\n");
+        let (token, certificate) = ("token = { command = \"t\" }\n", "client_cert = \"c.pem\"\n");
+        let fine = [
+            [user, password, "auth = \"scram-sha-256\""].concat(),
+            [user, password, "auth = [\"SCRAM-SHA-256\", \"PLAIN\"]"].concat(),
+            [user, token].concat(),
+            [user, token, "auth = \"XOAUTH2\""].concat(),
+            [certificate, "auth = \"external\""].concat(),
+            [user, certificate, "auth = \"external\""].concat(),
+            certificate.to_owned(),
+        ];
+        for text in fine {
+            assert!(with(&text).is_ok(), "{text}: {:?}", with(&text));
+        }
+        for (text, why) in [
+            ([user, password, "auth = \"XOAUTH2\""].concat(), "XOAUTH2 is no login with a password"),
+            ([user, token, "auth = [\"XOAUTH2\", \"PLAIN\"]"].concat(), "PLAIN is no login with a token"),
+            ([user, password, token].concat(), "expected password or token, found both"),
+            ([user, password, "auth = \"geheim\""].concat(), "expected one of SCRAM-SHA-256-PLUS, "),
+            ([user, password, "auth = []"].concat(), "expected one of SCRAM-SHA-256-PLUS, "),
+            ("auth = \"external\"".to_owned(), "expected client_cert"),
+            ("auth = \"PLAIN\"".to_owned(), "auth is set but user and password are not"),
+            ("client_key = \"k.pem\"".to_owned(), "client_key is set but client_cert is not"),
+            (user.to_owned(), "user is set but password is not"),
+            (password.to_owned(), "password is set but user is not"),
+            ([user, "password = { command = [] }"].concat(), "expected a command"),
+            ("pin = \"sha256:AAAA\"".to_owned(), "expected \"sha256:\" and 32 octets"),
+        ] {
+            let error = with(&text).unwrap_err();
+            assert!(error.contains(why) && !error.contains("geheim"), "{text}: {error}");
+        }
+        let pin = format!("pin = \"sha256:{}=\"\n", "A".repeat(43));
+        assert_eq!(with(&pin).unwrap().pins.len(), 1);
+        let plain = |rest: &str| smarthost(&format!("url = \"smtp://mail.example.com\"\n{rest}"));
+        assert_eq!(plain(&pin).unwrap().tls, Tls::Required);
+        for tls in ["auto", "none"] {
+            let error = plain(&format!("{pin}tls = \"{tls}\"")).unwrap_err();
+            assert!(error.contains("line 4: pin"), "{error}");
+        }
     }
 }

@@ -66,8 +66,7 @@ impl Source {
     pub(super) fn toml_error(&self, error: &toml::de::Error) -> ConfigError {
         let span = error.span().unwrap_or(0..0);
         if self.is_secret(&span) {
-            let valid =
-                "expected a string, { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
+            let valid = "expected a string, { file = \"/path\" }, { env = \"NAME\" }, { credential = \"name\" } or { command = \"...\" }";
             let mut error = self.error(span, valid);
             // The line may be one of a value that has several, with no key on it to know it by.
             if let Some((_, text)) = error.line.as_mut().filter(|(_, text)| !is_secret_line(text)) {
@@ -131,7 +130,7 @@ fn is_known_key(key: &str) -> bool {
 fn is_secret_line(line: &str) -> bool {
     let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
     let is_secret_key =
-        ["pas", "pw", "secret", "token", "cred", "login"].iter().any(|part| key.contains(part));
+        ["pas", "pw", "secret", "token", "cred", "login", "auth"].iter().any(|part| key.contains(part));
     let is_login_in_url = line.contains('@') && (line.contains("://") || key.trim() == "url");
     is_secret_key || line.contains("password") || is_login_in_url
 }

@@ -6,6 +6,7 @@
 mod check;
 mod error;
 mod load;
+mod password;
 mod raw;
 mod value;
 
@@ -13,12 +14,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mail::Mailbox;
+use crate::net::{ClientCertificate, Pin};
 use crate::pickup::Pattern;
 use crate::policy::Rate;
-use crate::smtp::Secret;
+use crate::smtp::Mechanism;
 
+pub use check::is_here;
 pub use error::ConfigError;
 pub use load::{Overrides, accept_only, default_file, load};
+pub use password::Password;
 
 /// The commented file with every default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -92,12 +96,42 @@ pub struct Smarthost {
     pub implicit_tls: bool,
     /// What TLS has to be.
     pub tls: Tls,
+    /// The url names no port: this and these are tried in turn, the safest first; whether with TLS from the first byte.
+    pub further_ports: Vec<(u16, bool)>,
     /// Who logs in, if anybody.
-    pub login: Option<(String, Password)>,
+    pub login: Option<Login>,
     /// Certificates that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// Keys of which the server's must be one; empty is any.
+    pub pins: Vec<Pin>,
+    /// Who we are.
+    pub client: Option<ClientCertificate>,
+    /// How long before a certificate ends that is warned of.
+    pub tls_warn: Duration,
     /// Longest wait for any one reply but that to the final dot.
     pub timeout: Duration,
+}
+
+/// Who logs in, and how.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user's name; may be empty with a certificate.
+    pub user: String,
+    /// What proves it.
+    pub proof: Proof,
+    /// The mechanisms that may be used, in this order; empty is any.
+    pub mechanisms: Vec<Mechanism>,
+}
+
+/// What proves who logs in.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// A password.
+    Password(Password),
+    /// An OAuth 2.0 access token.
+    Token(Password),
+    /// The client certificate.
+    Certificate,
 }
 
 /// `tls` of a smarthost.
@@ -109,19 +143,6 @@ pub enum Tls {
     Auto,
     /// No TLS.
     None,
-}
-
-/// Where a password comes from. It is read anew for each session.
-#[derive(Debug, Clone)]
-pub enum Password {
-    /// In the configuration itself.
-    Inline(Secret),
-    /// The first line of a file.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
-    Credential(String),
 }
 
 /// `[delivery]`.
@@ -141,34 +162,4 @@ pub struct Delivery {
     pub keep_open: Duration,
     /// Whether a `Received:` line is added.
     pub received: bool,
-}
-
-impl Password {
-    /// Reads it.
-    ///
-    /// # Errors
-    ///
-    /// What could not be read, and why; never the secret.
-    pub fn read(&self) -> Result<Secret, String> {
-        let first_line = |text: String| Secret::new(text.lines().next().unwrap_or_default());
-        let read = |path: &std::path::Path| {
-            std::fs::read_to_string(path)
-                .map(first_line)
-                .map_err(|e| format!("cannot read the password from {}: {e}", path.display()))
-        };
-        match self {
-            Password::Inline(secret) => Ok(secret.clone()),
-            Password::File(path) => read(path),
-            Password::Env(name) => std::env::var(name).map(Secret::new).map_err(|_| {
-                format!("the password should be in the environment variable {name}, which is not set")
-            }),
-            Password::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-                Some(directory) => read(&std::path::Path::new(&directory).join(name)),
-                None => Err(format!(
-                    "the password should be the systemd credential {name}, but no credentials were passed \
-                     (CREDENTIALS_DIRECTORY is not set)"
-                )),
-            },
-        }
-    }
 }

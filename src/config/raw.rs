@@ -59,7 +59,13 @@ pub(super) struct RawSmarthost {
     pub(super) tls: At<String>,
     pub(super) user: At<String>,
     pub(super) password: At<RawPassword>,
+    pub(super) token: At<RawPassword>,
+    pub(super) auth: At<OneOrMore>,
     pub(super) ca_file: At<String>,
+    pub(super) pin: At<OneOrMore>,
+    pub(super) client_cert: At<String>,
+    pub(super) client_key: At<String>,
+    pub(super) tls_warn: At<String>,
     pub(super) timeout: At<String>,
 }
 
@@ -70,12 +76,20 @@ pub(super) enum RawPassword {
     Table(RawPasswordTable),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPasswordTable {
     pub(super) file: Option<String>,
     pub(super) env: Option<String>,
     pub(super) credential: Option<String>,
+    pub(super) command: Option<OneOrMore>,
+}
+
+/// A string, or a list of them.
+#[derive(Debug, Clone)]
+pub(super) struct OneOrMore {
+    pub(super) texts: Vec<String>,
+    pub(super) is_list: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,7 +117,7 @@ impl<'de> Deserialize<'de> for RawPassword {
             type Value = RawPassword;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string or a table with one of `file`, `env` and `credential`")
+                f.write_str("a string or a table with one of `file`, `env`, `credential` and `command`")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<RawPassword, E> {
@@ -113,6 +127,29 @@ impl<'de> Deserialize<'de> for RawPassword {
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<RawPassword, A::Error> {
                 let table = serde::de::value::MapAccessDeserializer::new(map);
                 RawPasswordTable::deserialize(table).map(RawPassword::Table)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore { texts: vec![text.to_owned()], is_list: false })
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, sequence: A) -> Result<OneOrMore, A::Error> {
+                let texts = Deserialize::deserialize(serde::de::value::SeqAccessDeserializer::new(sequence))?;
+                Ok(OneOrMore { texts, is_list: true })
             }
         }
         deserializer.deserialize_any(Either)

@@ -67,16 +67,18 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 /// A smarthost's url.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Url {
+    /// Only a name: the ports are found out.
+    pub(super) is_bare: bool,
     pub(super) implicit_tls: bool,
     pub(super) host: String,
     pub(super) port: Option<u16>,
 }
 
-/// `smtp://host[:port]` or `smtps://host[:port]`; an IPv6 address stands in brackets.
+/// `host`, `smtp://host[:port]` or `smtps://host[:port]`; an IPv6 address stands in brackets.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     let error = |why: &str| {
         format!(
-            "{why}: expected smtps://host, smtp://host or one of them with :port behind it, found {text:?}"
+            "{why}: expected a host, smtps://host, smtp://host or one of the two with :port behind it, found {text:?}"
         )
     };
     if text.contains('@') {
@@ -87,8 +89,10 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
         Some(("smtp", rest)) => (false, rest),
         Some(("smtps", rest)) => (true, rest),
         Some(_) => return Err(error("not a scheme that is known here")),
-        None => return Err(error("no scheme")),
+        None if text.contains(':') && !text.starts_with('[') => return Err(error("a port without a scheme")),
+        None => (false, text),
     };
+    let is_bare = !text.contains("://");
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
         Some((address, port)) => {
@@ -105,7 +109,10 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
         return Err(error("no host name"));
     }
     let port = port.map(|p| p.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(|| error("not a port")));
-    Ok(Url { implicit_tls, host: host.to_owned(), port: port.transpose()? })
+    if is_bare && port.is_some() {
+        return Err(error("a port without a scheme"));
+    }
+    Ok(Url { is_bare, implicit_tls, host: host.to_owned(), port: port.transpose()? })
 }
 
 #[cfg(test)]
@@ -136,13 +143,20 @@ mod tests {
 
     #[test]
     fn a_url_is_a_scheme_a_host_and_perhaps_a_port() {
-        let url = |implicit_tls, host: &str, port| Ok(Url { implicit_tls, host: host.into(), port });
+        let url = |implicit_tls, host: &str, port| {
+            Ok(Url { is_bare: false, implicit_tls, host: host.into(), port })
+        };
+        let bare = |host: &str| Ok(Url { is_bare: true, implicit_tls: false, host: host.into(), port: None });
+        assert_eq!(parse_url("smtp.example.com"), bare("smtp.example.com"));
+        assert_eq!(parse_url("[::1]"), bare("::1"));
         assert_eq!(parse_url("smtps://smtp.example.com"), url(true, "smtp.example.com", None));
         assert_eq!(parse_url("smtp://127.0.0.1:2525/"), url(false, "127.0.0.1", Some(2525)));
         assert_eq!(parse_url("smtp://[::1]:25"), url(false, "::1", Some(25)));
         assert_eq!(parse_url("smtp://[::1]"), url(false, "::1", None));
         for text in [
-            "smtp.example.com",
+            "smtp.example.com:25",
+            "[::1]:25",
+            "",
             "http://a",
             "smtp://",
             "smtp://a:0",

@@ -13,7 +13,8 @@ use super::wire::{Moved, Wire};
 use super::{ConnectError, Endpoint, TlsConfig, TlsError, TlsFacts, connect};
 use crate::mail::{Monotonic, Stage};
 use crate::smtp::{
-    Event, Extensions, LinkFault, Session, SessionEnd, SessionOptions, TlsMode, Transaction, Transcript,
+    Event, Extensions, LinkFault, Mechanism, Session, SessionEnd, SessionOptions, TlsMode, Transaction,
+    Transcript,
 };
 
 /// How long after a failed write the server's last words are waited for.
@@ -61,6 +62,8 @@ pub enum OpenError {
         peer: SocketAddr,
         /// How.
         end: SessionEnd,
+        /// How it was logged in last, whatever came of it.
+        mechanism: Option<Mechanism>,
     },
 }
 
@@ -107,6 +110,7 @@ impl Connection {
             read_buffer: vec![0; 16 * 1024].into_boxed_slice(),
             unflushed: false,
         };
+        connection.bind();
         loop {
             match connection.next_event(now).await {
                 Event::Ready => return Ok(connection),
@@ -115,10 +119,12 @@ impl Connection {
                     (connection.wire, connection.tls) = begin_tls(wire, tls, endpoint, handshake_within)
                         .await
                         .map_err(|error| OpenError::Tls { endpoint: endpoint.clone(), peer, error })?;
+                    connection.bind();
                     connection.session.tls_established(now());
                 }
                 Event::Ended(end) => {
-                    return Err(OpenError::Session { endpoint: endpoint.clone(), peer, end });
+                    let mechanism = connection.session.mechanism();
+                    return Err(OpenError::Session { endpoint: endpoint.clone(), peer, end, mechanism });
                 }
                 Event::SendBody | Event::TransactionEnded(_) => {}
             }
@@ -213,6 +219,11 @@ impl Connection {
         self.tls.as_ref()
     }
 
+    /// How it was logged in, if at all.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.session.mechanism()
+    }
+
     /// With whom.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -221,6 +232,13 @@ impl Connection {
     /// At which address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// What the login may be bound to.
+    fn bind(&mut self) {
+        if let Some(exported) = self.tls.as_ref().and_then(|facts| facts.exported.clone()) {
+            self.session.bind(exported);
+        }
     }
 
     /// What came while nobody listened (421, or the end of the line) belongs to no message: it is heard before the
@@ -336,7 +354,7 @@ impl Connection {
         match read {
             Ok(0) => self.session.handle_closed(LinkFault::Closed, now()),
             Ok(count) => self.session.handle_bytes(&self.read_buffer[..count], now()),
-            Err(error) => self.session.handle_closed(LinkFault::Io(error.to_string()), now()),
+            Err(error) => self.session.handle_closed(link_fault(&error), now()),
         }
     }
 
@@ -364,6 +382,14 @@ impl Connection {
         };
         // The session is over and its end is known; a farewell that does not get through changes nothing.
         let _unheard = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+/// With TLS 1.3 a server refuses the client's certificate when the client has long gone on: the next read tells.
+fn link_fault(error: &io::Error) -> LinkFault {
+    match TlsError::after_handshake(error) {
+        Some(refusal) => LinkFault::Tls(refusal.to_string()),
+        None => LinkFault::Io(error.to_string()),
     }
 }
 
@@ -409,7 +435,7 @@ impl fmt::Display for OpenError {
             OpenError::Tls { endpoint, peer, error } => {
                 write!(f, "set up TLS with {endpoint} ({peer}): {error}")
             }
-            OpenError::Session { endpoint, peer, end } => {
+            OpenError::Session { endpoint, peer, end, .. } => {
                 write!(f, "open a session with {endpoint} ({peer}): {end}")
             }
         }

@@ -4,15 +4,20 @@
 //! Time is an argument here too: each call is given the clock that the time-outs are counted with. tokio's
 //! timers only wake it up.
 
+mod certificate;
 mod connect;
 mod drive;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trust;
 mod wire;
 
+pub use certificate::{Pin, not_after};
 pub use connect::{ConnectError, ConnectFault, Endpoint, connect};
 pub use drive::{BodySource, Connection, OpenError};
 pub use tls::{
-    CertificateFault, CertificateProblem, TlsConfig, TlsError, TlsFacts, TlsFault, TlsOptions, Verify,
+    CertificateFault, CertificateProblem, ClientCertificate, TlsConfig, TlsError, TlsFacts, TlsFault,
+    TlsOptions, Verify,
 };
+pub use trust::Trust;

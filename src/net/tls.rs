@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,25 +13,46 @@ use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVe
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{self, CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{self, CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{
-    self, CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore,
-    SignatureScheme,
+    self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage,
+    ProtocolVersion, RootCertStore, SignatureScheme,
 };
 
+use super::certificate::{Pin, not_after};
+use crate::mail::UnixTime;
+
+/// RFC 9266 section 4.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+
 /// Whom to trust.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsOptions {
     /// Certificates (PEM) that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// What a certificate that does not verify means.
     pub verify: Verify,
+    /// If there are any, the server's key must be one of these, and nothing else counts: neither who signed its certificate
+    /// nor its dates and names.
+    pub pins: Vec<Pin>,
+    /// Who we are.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client certificate with its key, both PEM; may be one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and behind it those of its issuers.
+    pub certificate: PathBuf,
+    /// Its private key, which nobody else may read.
+    pub key: PathBuf,
 }
 
 /// What a certificate that does not verify means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verify {
     /// No session.
+    #[default]
     Required,
     /// The session is held all the same and [`TlsFacts::problem`] says why it should not be: against someone
     /// who only listens, unverified TLS is better than none (RFC 7435).
@@ -45,6 +67,8 @@ pub struct TlsConfig {
     verifier: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
     verify: Verify,
+    pins: Arc<[Pin]>,
+    client_ends: Option<UnixTime>,
 }
 
 /// What a handshake came to.
@@ -58,6 +82,11 @@ pub struct TlsFacts {
     pub certificate: Vec<u8>,
     /// Why the certificate does not verify; only with [`Verify::Opportunistic`].
     pub problem: Option<CertificateProblem>,
+    /// `tls-exporter` data for channel binding (RFC 9266). Not with TLS 1.2, where it binds nothing without an extension
+    /// that cannot be asked for here.
+    pub exported: Option<Vec<u8>>,
+    /// The last second of the client certificate that was shown.
+    pub client_ends: Option<UnixTime>,
 }
 
 /// What is wrong with a certificate.
@@ -81,6 +110,8 @@ pub enum CertificateFault {
     WrongName,
     /// Taken back by its issuer.
     Revoked,
+    /// Its key is none of those that are pinned.
+    Pin,
     /// Something else, told by the text.
     Other,
 }
@@ -100,6 +131,10 @@ pub enum TlsFault {
     Certificate(CertificateFault),
     /// `ca_file` cannot be read or holds no certificate.
     CaFile,
+    /// The client certificate or its key cannot be used.
+    ClientFile,
+    /// The server wants a client certificate, or another one.
+    ClientRefused,
     /// Nothing is trusted on this system.
     NoRoots,
     /// The host's name cannot stand in a certificate.
@@ -123,29 +158,38 @@ impl TlsConfig {
         if let Some(path) = &options.ca_file {
             add_ca_file(&mut roots, path)?;
         }
-        if roots.is_empty() && options.verify == Verify::Required {
+        if roots.is_empty() && options.verify == Verify::Required && options.pins.is_empty() {
             let why = system.errors.first().map_or_else(String::new, |error| format!(": {error}"));
             let detail = format!("expected trusted certificates on this system, found none{why}");
             return Err(TlsError { kind: TlsFault::NoRoots, detail });
         }
-        Self::with_roots(roots, options.verify)
+        Self::with_roots(roots, options)
     }
 
-    fn with_roots(roots: RootCertStore, verify: Verify) -> Result<Self, TlsError> {
+    fn with_roots(roots: RootCertStore, options: &TlsOptions) -> Result<Self, TlsError> {
         let handshake =
             |error: &dyn fmt::Display| TlsError { kind: TlsFault::Handshake, detail: error.to_string() };
         let provider = Arc::new(crypto::ring::default_provider());
         let roots = Arc::new(roots);
         let verifier =
             WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build().ok();
-        let mut config = ClientConfig::builder_with_provider(provider.clone())
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|e| handshake(&e))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut client_ends = None;
+        let mut config = match &options.client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let (chain, key) = client.read()?;
+                client_ends = chain.first().and_then(|leaf| not_after(leaf));
+                builder.with_client_auth_cert(chain, key).map_err(|e| client.error(&e))?
+            }
+        };
         // A resumed session shows no certificate: nobody could say what was wrong with it.
         config.resumption = Resumption::disabled();
-        Ok(TlsConfig { config, verifier, provider, verify })
+        let (verify, pins) = (options.verify, options.pins.clone().into());
+        Ok(TlsConfig { config, verifier, provider, verify, pins, client_ends })
     }
 
     /// The handshake with `host`, which the certificate must be for.
@@ -162,14 +206,18 @@ impl TlsConfig {
             inner: self.verifier.clone(),
             provider: self.provider.clone(),
             verify: self.verify,
+            pins: self.pins.clone(),
             problem: Mutex::new(None),
         });
         let mut config = self.config.clone();
         config.dangerous().set_certificate_verifier(verifier.clone());
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
-            .map_err(|error| TlsError::of(&error))?;
+        let stream =
+            TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(
+                |error| match verifier.problem().filter(|p| p.fault == CertificateFault::Pin) {
+                    Some(problem) => problem.into(),
+                    None => TlsError::of(&error),
+                },
+            )?;
         let (_, session) = stream.get_ref();
         let shown = |value: Option<String>| value.unwrap_or_default();
         let facts = TlsFacts {
@@ -181,9 +229,43 @@ impl TlsConfig {
                 .peer_certificates()
                 .and_then(<[_]>::first)
                 .map_or_else(Vec::new, |c| c.to_vec()),
-            problem: verifier.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            problem: verifier.problem(),
+            exported: (session.protocol_version() == Some(ProtocolVersion::TLSv1_3))
+                .then(|| session.export_keying_material(vec![0; 32], EXPORTER, Some(b"")).ok())
+                .flatten(),
+            client_ends: self.client_ends,
         };
         Ok((stream, facts))
+    }
+}
+
+impl ClientCertificate {
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let pem = std::fs::read(&self.certificate)
+            .map_err(|e| self.error(&format!("cannot read {}: {e}", self.certificate.display())))?;
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+        let chain =
+            chain.map_err(|e| self.error(&format!("cannot read {}: {e:?}", self.certificate.display())))?;
+        if chain.is_empty() {
+            return Err(self.error(&format!("there is no certificate in {}", self.certificate.display())));
+        }
+        let cannot = |e: &dyn fmt::Display| self.error(&format!("cannot read {}: {e}", self.key.display()));
+        let mode = std::fs::metadata(&self.key).map_err(|e| cannot(&e))?.mode() & 0o7777;
+        if mode & 0o007 != 0 {
+            let key = self.key.display();
+            return Err(self.error(&format!("others can read the key (mode {mode:04o}): chmod o= {key}")));
+        }
+        let pem = std::fs::read(&self.key).map_err(|e| cannot(&e))?;
+        // What is wrong with a key is told without its text.
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| cannot(&"expected a private key (PEM)"))?;
+        Ok((chain, key))
+    }
+
+    fn error(&self, why: &dyn fmt::Display) -> TlsError {
+        TlsError {
+            kind: TlsFault::ClientFile,
+            detail: format!("the client certificate cannot be used: {why}"),
+        }
     }
 }
 
@@ -208,7 +290,18 @@ struct Remembering {
     inner: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
     verify: Verify,
+    pins: Arc<[Pin]>,
     problem: Mutex<Option<CertificateProblem>>,
+}
+
+impl Remembering {
+    fn problem(&self) -> Option<CertificateProblem> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, problem: CertificateProblem) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+    }
 }
 
 impl ServerCertVerifier for Remembering {
@@ -218,8 +311,18 @@ impl ServerCertVerifier for Remembering {
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
         ocsp_response: &[u8],
-        now: UnixTime,
+        now: pki_types::UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.pins.is_empty() {
+            let key = Pin::of(end_entity);
+            if key.is_some_and(|key| self.pins.contains(&key)) {
+                return Ok(ServerCertVerified::assertion());
+            }
+            let found = key.map_or_else(|| "none that can be read".to_owned(), |key| key.to_string());
+            let detail = format!("its key is {found}, expected the one in pin");
+            self.remember(CertificateProblem { fault: CertificateFault::Pin, detail });
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
         let verdict = match &self.inner {
             Some(inner) => {
                 inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
@@ -228,8 +331,7 @@ impl ServerCertVerifier for Remembering {
         };
         match verdict {
             Err(rustls::Error::InvalidCertificate(error)) if self.verify == Verify::Opportunistic => {
-                *self.problem.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(CertificateProblem::of(&error));
+                self.remember(CertificateProblem::of(&error));
                 Ok(ServerCertVerified::assertion())
             }
             verdict => verdict,
@@ -313,17 +415,29 @@ impl TlsError {
         TlsError { kind: TlsFault::Link, detail: format!("the handshake was not done within {seconds} s") }
     }
 
+    /// A refusal of the client certificate that came behind the handshake, as it does with TLS 1.3.
+    pub(super) fn after_handshake(error: &io::Error) -> Option<Self> {
+        match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+            rustls::Error::AlertReceived(alert) if is_about_client(*alert) => {
+                Some(TlsError { kind: TlsFault::ClientRefused, detail: client_refused(*alert) })
+            }
+            _ => None,
+        }
+    }
+
     fn of(error: &io::Error) -> Self {
         let (kind, detail) = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidCertificate(certificate)) => {
-                let problem = CertificateProblem::of(certificate);
-                (TlsFault::Certificate(problem.fault), problem.to_string())
+                return CertificateProblem::of(certificate).into();
             }
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => (
                 TlsFault::NotTls,
                 "expected a TLS handshake, found something else (the server does not speak TLS here)"
                     .to_owned(),
             ),
+            Some(rustls::Error::AlertReceived(alert)) if is_about_client(*alert) => {
+                (TlsFault::ClientRefused, client_refused(*alert))
+            }
             Some(rustls::Error::AlertReceived(alert)) => {
                 (TlsFault::Handshake, format!("the server broke the handshake off: {alert:?}"))
             }
@@ -334,6 +448,34 @@ impl TlsError {
             None => (TlsFault::Link, error.to_string().to_lowercase()),
         };
         TlsError { kind, detail }
+    }
+}
+
+fn is_about_client(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::CertificateRequired
+            | A::BadCertificate
+            | A::UnsupportedCertificate
+            | A::CertificateRevoked
+            | A::CertificateExpired
+            | A::CertificateUnknown
+            | A::UnknownCA
+            | A::AccessDenied
+    )
+}
+
+fn client_refused(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => "the server wants a client certificate".to_owned(),
+        other => format!("the server refused the client certificate: {other:?}"),
+    }
+}
+
+impl From<CertificateProblem> for TlsError {
+    fn from(problem: CertificateProblem) -> Self {
+        TlsError { kind: TlsFault::Certificate(problem.fault), detail: problem.to_string() }
     }
 }
 

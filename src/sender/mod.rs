@@ -6,6 +6,9 @@
 
 mod attempt;
 mod due;
+mod hosts;
+mod known;
+mod open;
 mod prepare;
 mod say;
 mod state;
@@ -21,14 +24,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::fs::Clock;
 use crate::mail::{Monotonic, QueueId};
-use crate::net::{Connection, Endpoint, TlsConfig, TlsOptions};
+use crate::net::Connection;
 use crate::outgoing;
 use crate::policy::{Rate, Schedule, Terms, login_gap};
-use crate::smtp::{Login, Pipelining, Secret, SessionOptions, Timeouts, TlsMode};
+use crate::smtp::Pipelining;
 use crate::spool::{Spool, SpoolError};
 
 use attempt::Attempt;
+use open::open;
 
+pub use known::Known;
+pub use open::{LoginOptions, Proof, SecretReader, Smarthost};
 pub use state::{HeldMessage, Said, SenderState};
 pub use trouble::Trouble;
 pub use wake::{Pass, Stop, Wake};
@@ -39,26 +45,6 @@ const NO_OVERLAP_FOR: Duration = Duration::from_secs(3600);
 /// How often a pass is repeated that somebody waits for: three times with the same message, once with the next, and some
 /// to spare.
 pub const TRIES_AFTER_A_LOST_LINE: u32 = 6;
-
-/// Reads a password anew; the error says what could not be read.
-pub type PasswordReader = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
-
-/// Where messages go.
-#[derive(Clone)]
-pub struct Smarthost {
-    /// How it is called in the log.
-    pub name: String,
-    /// Host and port.
-    pub endpoint: Endpoint,
-    /// When TLS is begun.
-    pub tls_mode: TlsMode,
-    /// Whom to trust; read anew for each session.
-    pub tls: TlsOptions,
-    /// Who logs in.
-    pub login: Option<(String, PasswordReader)>,
-    /// How long each step may take.
-    pub timeouts: Timeouts,
-}
 
 /// How the sender works.
 #[derive(Clone)]
@@ -239,7 +225,7 @@ impl Sender {
                 return Ok(self.end_of_line());
             }
             let opened = tokio::select! {
-                opened = open(&smarthost, &self.options, self.pipelining(), &self.clock) => opened,
+                opened = open(&smarthost, &self.options, self.pipelining(), &self.clock, &**self.spool.fs()) => opened,
                 () = stop.requested() => return Ok(PassEnd::Stopped),
             };
             let connection = match opened {
@@ -378,35 +364,4 @@ impl Sender {
         let jitter = u64::from(self.clock.monotonic().0.subsec_micros()) % 100;
         gap.mul_f64(0.95 + jitter as f64 / 1000.0)
     }
-}
-
-/// Opens a session; a password and the certificates are read anew.
-async fn open(
-    smarthost: &Smarthost,
-    options: &Options,
-    pipelining: Pipelining,
-    clock: &Arc<dyn Clock>,
-) -> Result<Connection, Trouble> {
-    let login = match &smarthost.login {
-        None => None,
-        Some((user, password)) => {
-            let password = password().map_err(Trouble::no_password)?;
-            Some(Login { user: user.clone(), password })
-        }
-    };
-    let tls = match smarthost.tls_mode {
-        TlsMode::None => None,
-        _ => Some(TlsConfig::new(&smarthost.tls).map_err(|error| Trouble::no_tls(&error))?),
-    };
-    let session = SessionOptions {
-        hostname: options.outgoing.hostname.clone(),
-        tls: smarthost.tls_mode,
-        login,
-        timeouts: smarthost.timeouts.clone(),
-        pipelining,
-    };
-    let clock = clock.clone();
-    let now = move || clock.monotonic();
-    let opened = Connection::open(&smarthost.endpoint, session, tls.as_ref(), &now).await;
-    opened.map_err(|error| Trouble::opening(&error, &smarthost.name))
 }

@@ -1,5 +1,6 @@
 //! What the sender says, once for each change: to the log, and to `meta/sender.json` for `status`.
 
+use super::open::pin_line;
 use super::{HeldMessage, PassEnd, Said, Sender, SenderState, Smarthost, Trouble};
 use crate::mail::QueueId;
 use crate::net::Connection;
@@ -54,7 +55,9 @@ impl Sender {
         let problem = connection.tls().and_then(|facts| facts.problem.as_ref()).map(ToString::to_string);
         if problem != self.said_certificate {
             if let Some(problem) = &problem {
-                tracing::warn!(smarthost = smarthost.name, problem, "certificate-not-verified");
+                let pin = connection.tls().map(|facts| pin_line(&facts.certificate)).unwrap_or_default();
+                let hint = format!("if it is the right server, trust its key in [[smarthost]]: {pin}");
+                tracing::warn!(smarthost = smarthost.name, problem, hint, "certificate-not-verified");
             }
             self.said_certificate = problem;
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::mail::Stage;
-use crate::net::{CertificateFault, ConnectFault, OpenError, TlsError, TlsFault};
+use crate::net::{CertificateFault, ConnectFault, Endpoint, OpenError, TlsError, TlsFault};
 use crate::smtp::{EndCause, SessionEnd};
 
 /// A session problem: charged to no message.
@@ -64,6 +64,45 @@ impl Trouble {
     pub(super) fn no_password(why: String) -> Trouble {
         let hint = "see password in [[smarthost]]".into();
         Trouble { stage: Stage::Auth, cause: why, hint, kind: Kind::Session }
+    }
+
+    /// What to do where a host that had TLS has none.
+    pub(super) const HAD_TLS: &'static str = "this host had TLS before, and somebody on the way may have taken it away; if it \
+        has none any more, remove meta/hosts.json in the spool, or set tls = \"none\"";
+
+    /// What is known of the hosts that had TLS cannot be used.
+    pub(super) fn hosts(doing: &str, error: &std::io::Error) -> Trouble {
+        Trouble {
+            stage: Stage::Tls,
+            cause: format!("failed to {doing} meta/hosts.json, which knows the hosts that had TLS: {error}"),
+            hint: match doing {
+                "read" => {
+                    "remove it, if the server can be trusted without having TLS: it is made anew".into()
+                }
+                _ => "free or repair the disk: it is tried again".into(),
+            },
+            kind: Kind::Session,
+        }
+    }
+
+    /// A port for those who log in, and nobody is to be logged in.
+    pub(super) fn wants_login(endpoint: &Endpoint) -> Trouble {
+        Trouble {
+            stage: Stage::Ehlo,
+            cause: format!("{endpoint} offers a login, and none is configured"),
+            hint: "set user and password in [[smarthost]], or name the port in url".into(),
+            kind: Kind::Session,
+        }
+    }
+
+    /// There is no port to try.
+    pub(super) fn nowhere() -> Trouble {
+        Trouble {
+            stage: Stage::Connect,
+            cause: "the smarthost has no port".into(),
+            hint: "name the port in url".into(),
+            kind: Kind::Session,
+        }
     }
 
     /// Two messages in a row without a common recipient were deferred alike.
@@ -128,7 +167,7 @@ fn connect_hint(fault: ConnectFault) -> &'static str {
 fn tls_hint(fault: TlsFault) -> &'static str {
     match fault {
         TlsFault::Certificate(CertificateFault::UnknownIssuer) => {
-            "if this is your own server, name the certificate of its issuer in ca_file"
+            "if this is your own server, name the certificate of its issuer in ca_file, or its key in pin"
         }
         TlsFault::Certificate(CertificateFault::Expired) => {
             "the server's certificate has to be renewed; if its dates are right, this box's clock is wrong"
@@ -139,6 +178,15 @@ fn tls_hint(fault: TlsFault) -> &'static str {
         }
         TlsFault::Certificate(CertificateFault::Revoked | CertificateFault::Other) => {
             "the server's certificate has to be replaced"
+        }
+        TlsFault::Certificate(CertificateFault::Pin) => {
+            "if the server's key was changed on purpose, put the new one into pin; if not, it is another server"
+        }
+        TlsFault::ClientFile => {
+            "see client_cert and client_key in [[smarthost]]: readable for pillarbox alone, PEM"
+        }
+        TlsFault::ClientRefused => {
+            "see client_cert in [[smarthost]]: the server has to know who issued it, and it must not have ended"
         }
         TlsFault::CaFile => "check ca_file in [[smarthost]]: a readable file of certificates in PEM",
         TlsFault::NoRoots => "install the system's certificates (package ca-certificates), or set ca_file",
@@ -153,6 +201,14 @@ fn tls_hint(fault: TlsFault) -> &'static str {
 
 fn session_hint(end: &SessionEnd) -> &'static str {
     match (&end.why, end.stage) {
+        // With TLS 1.3 the server refuses a certificate behind the handshake.
+        (EndCause::Tls(_), _) => tls_hint(TlsFault::ClientRefused),
+        (EndCause::Protocol(_), Stage::Auth) => {
+            "if it lasts, name another login in auth, or ask who runs the server"
+        }
+        (EndCause::Reply(reply), Stage::Auth) if reply.code == 534 => {
+            "the server wants another login for this user, as a password for applications or a token"
+        }
         (EndCause::Reply(_), Stage::Auth) => "check user and password in [[smarthost]]",
         (EndCause::Reply(reply), _) if matches!(reply.code, 530 | 535 | 538) => {
             "the server wants a login: set user and password in [[smarthost]]"

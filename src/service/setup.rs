@@ -12,7 +12,7 @@ use crate::fs::{Clock, Lock, LockError, RealFs, SystemClock};
 use crate::net::{Endpoint, TlsOptions, Verify};
 use crate::outgoing;
 use crate::pickup;
-use crate::sender::{self, Smarthost};
+use crate::sender::{self, Known, LoginOptions, Proof, SecretReader, Smarthost};
 use crate::smtp::{Timeouts, TlsMode};
 use crate::spool::{Limits, Spool};
 
@@ -116,7 +116,8 @@ fn outgoing_options(config: &Config) -> outgoing::Options {
 }
 
 fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
-    let tls_mode = match (host.implicit_tls, host.tls) {
+    let is_implicit_only = host.implicit_tls && host.further_ports.is_empty();
+    let tls_mode = match (is_implicit_only, host.tls) {
         (true, _) => TlsMode::Implicit,
         (false, Tls::Required) => TlsMode::StartTlsRequired,
         (false, Tls::Auto) => TlsMode::StartTlsIfOffered,
@@ -126,17 +127,43 @@ fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
         Tls::Auto => Verify::Opportunistic,
         Tls::Required | Tls::None => Verify::Required,
     };
-    let login = host.login.clone().map(|(user, password)| {
-        let reader: sender::PasswordReader = Arc::new(move || password.read());
-        (user, reader)
-    });
+    let ports = std::iter::once((host.port, host.implicit_tls)).chain(host.further_ports.iter().copied());
     Smarthost {
         name: host.name.clone(),
-        endpoint: Endpoint { host: host.host.clone(), port: host.port, implicit: host.implicit_tls },
+        endpoints: ports
+            .map(|(port, implicit)| Endpoint { host: host.host.clone(), port, implicit })
+            .collect(),
         tls_mode,
-        tls: TlsOptions { ca_file: host.ca_file.clone(), verify },
-        login,
+        tls: TlsOptions {
+            ca_file: host.ca_file.clone(),
+            verify,
+            pins: host.pins.clone(),
+            client: host.client.clone(),
+        },
+        tls_warn: host.tls_warn,
+        login: host.login.as_ref().map(|login| login_options(login, &host.host)),
         timeouts: Timeouts::at_most(host.timeout),
+        known: Known::default(),
+    }
+}
+
+fn login_options(login: &config::Login, host: &str) -> LoginOptions {
+    let reader = |password: &config::Password| -> SecretReader {
+        let password = Arc::new(password.clone());
+        Arc::new(move || {
+            let password = password.clone();
+            Box::pin(async move { password.read().await })
+        })
+    };
+    LoginOptions {
+        user: login.user.clone(),
+        proof: match &login.proof {
+            config::Proof::Password(password) => Proof::Password(reader(password)),
+            config::Proof::Token(token) => Proof::Token(reader(token)),
+            config::Proof::Certificate => Proof::Certificate,
+        },
+        mechanisms: login.mechanisms.clone(),
+        stays_on_host: config::is_here(host),
     }
 }
 

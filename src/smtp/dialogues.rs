@@ -85,8 +85,7 @@ impl Player {
             _ => TlsMode::None,
         };
         let login = word("login=").and_then(|l| l.split_once(':'));
-        let login =
-            login.map(|(user, password)| Login { user: user.into(), password: Secret::new(password) });
+        let login = login.map(|(user, password)| Login::with_password(user, Secret::new(password)));
         let timeouts = match word("timeout=") {
             Some(seconds) => Timeouts::at_most(Duration::from_secs(seconds.parse().unwrap())),
             None => Timeouts::default(),
@@ -131,6 +130,8 @@ impl Player {
     fn show(&mut self) {
         let output = String::from_utf8(self.session.take_output()).unwrap();
         for line in output.split_terminator("\r\n") {
+            // What is behind it is random.
+            let line = if line.starts_with("AUTH SCRAM") { "AUTH SCRAM-SHA-256 ..." } else { line };
             self.shown.push_str(&format!("C: {line}\n"));
         }
         while let Some(event) = self.session.poll_event() {

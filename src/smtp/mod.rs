@@ -51,7 +51,7 @@ mod session;
 mod transaction;
 mod transcript;
 
-pub use auth::{Login, Secret};
+pub use auth::{Credential, Login, Mechanism, Secret};
 pub use ehlo::Extensions;
 pub use options::{Pipelining, SessionOptions, Timeouts, TlsMode};
 pub use reply_parser::{ReplyError, ReplyParser};

@@ -35,11 +35,13 @@ impl Session {
             }
             // Not now or not at all: an offer is not a promise (RFC 3207 section 4).
             (Awaited::StartTls, Meaning::Refused) if !self.requires_tls() => self.log_in(now),
-            (Awaited::Auth, Meaning::Completed) => self.become_ready(),
+            (Awaited::Auth, Meaning::Completed) => self.on_logged_in(),
             (Awaited::Auth, Meaning::Intermediate) => {
-                match self.auth.as_mut().and_then(AuthExchange::next_response) {
-                    Some(line) => self.request(&line, Awaited::Auth, now),
-                    None => self.fault(stage, "expected 235 to a complete login, found 334"),
+                let text = reply.text.first().map_or("", String::as_str);
+                match self.auth.as_mut().map(|auth| auth.answer(text)) {
+                    Some(Ok(line)) => self.request(&line, Awaited::Auth, now),
+                    Some(Err(why)) => self.fault(stage, &why),
+                    None => self.out_of_step(stage, &reply),
                 }
             }
             (Awaited::Auth, Meaning::Refused) => self.on_auth_refused(reply, now),
@@ -69,33 +71,41 @@ impl Session {
             return self.become_ready();
         };
         let offered = &self.extensions.auth;
-        let mut auth = AuthExchange::new(login, offered);
-        match auth.next_mechanism() {
-            Some(command) => {
-                self.auth = Some(auth);
-                self.request(&command, Awaited::Auth, now);
-            }
-            None if offered.is_empty() => {
-                self.give_up(Stage::Auth, EndCause::NotOffered("AUTH, and a login is configured".to_owned()));
-            }
-            None => {
-                let what = format!("AUTH PLAIN or LOGIN, only {}", offered.join(" "));
-                self.give_up(Stage::Auth, EndCause::NotOffered(what));
-            }
+        let mut auth = AuthExchange::new(login, offered, self.inside_tls, self.binding.as_deref());
+        let command = auth.next_command();
+        if command.is_none() {
+            let what = match offered.is_empty() {
+                true => "AUTH, and a login is configured".to_owned(),
+                false => format!("{}, only AUTH {}", auth.wanted(), offered.join(" ")),
+            };
+            return self.give_up(Stage::Auth, EndCause::NotOffered(what));
+        }
+        self.auth = Some(auth);
+        self.say_auth(command, None, now);
+    }
+
+    /// Says the AUTH command that is next. Without one the refusal stands.
+    fn say_auth(&mut self, command: Option<Result<String, String>>, refusal: Option<Reply>, now: Monotonic) {
+        self.mechanism = self.auth.as_ref().and_then(AuthExchange::mechanism).or(self.mechanism);
+        match (command, refusal) {
+            (Some(Ok(command)), _) => self.request(&command, Awaited::Auth, now),
+            (Some(Err(why)), _) => self.fault(Stage::Auth, &why),
+            (None, Some(reply)) => self.give_up(Stage::Auth, EndCause::Reply(reply)),
+            (None, None) => self.fault(Stage::Auth, "expected a way to log in, found none"),
         }
     }
 
-    /// 504 and 534 are about the mechanism and not about the password (RFC 4954 sections 4 and 6): the next
-    /// one is tried. After anything else another attempt would only bring a lock-out nearer.
     fn on_auth_refused(&mut self, reply: Reply, now: Monotonic) {
-        let next = match reply.code {
-            504 | 534 => self.auth.as_mut().and_then(AuthExchange::next_mechanism),
-            _ => None,
-        };
-        match next {
-            Some(command) => self.request(&command, Awaited::Auth, now),
-            None => self.give_up(Stage::Auth, EndCause::Reply(reply)),
+        let next = self.auth.as_mut().and_then(|auth| auth.after_refusal(&reply));
+        self.say_auth(next, Some(reply), now);
+    }
+
+    fn on_logged_in(&mut self) {
+        if self.auth.as_ref().is_some_and(AuthExchange::may_succeed) {
+            return self.become_ready();
         }
+        let text = "expected the server's proof that it knows the password, found 235";
+        self.fault(Stage::Auth, text);
     }
 
     fn become_ready(&mut self) {

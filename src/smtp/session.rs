@@ -11,7 +11,7 @@ use super::auth::AuthExchange;
 use super::awaited::Awaited;
 use super::progress::Progress;
 use super::reply_parser::ReplyParser;
-use super::{EndCause, Extensions, SessionEnd, SessionOptions, TlsMode, Transcript};
+use super::{EndCause, Extensions, Mechanism, SessionEnd, SessionOptions, TlsMode, Transcript};
 use crate::mail::{Monotonic, Reply, Stage};
 
 /// The client's side of one session. Fed with bytes and time; gives bytes and events.
@@ -41,6 +41,9 @@ pub struct Session {
     deadline: Option<Deadline>,
     pub(super) inside_tls: bool,
     pub(super) auth: Option<AuthExchange>,
+    /// What a mechanism is bound to (RFC 9266).
+    pub(super) binding: Option<Vec<u8>>,
+    pub(super) mechanism: Option<Mechanism>,
 }
 
 /// What the caller has to know or to do.
@@ -108,6 +111,8 @@ impl Session {
             deadline: None,
             inside_tls,
             auth: None,
+            binding: None,
+            mechanism: None,
         };
         session.arm(now);
         session
@@ -170,6 +175,17 @@ impl Session {
             self.phase = Phase::Opening;
             self.say_ehlo(now);
         }
+    }
+
+    /// Gives the `tls-exporter` data of the TLS connection (RFC 9266), so that a login can be bound to it. To be called before
+    /// the EHLO inside TLS is answered.
+    pub fn bind(&mut self, exported: Vec<u8>) {
+        self.binding = Some(exported);
+    }
+
+    /// The mechanism of the last login that was tried, whatever came of it.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.mechanism
     }
 
     /// Says QUIT between two messages; anywhere else it ends the session without, also where a transaction was sent

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::sasl::decoded;
 use crate::support::server::{Answer, Asked, Options, Server, base64};
 use crate::support::stage::{Stage, letter, plain};
 
@@ -141,5 +142,59 @@ fn n9_no_error_of_the_configuration_shows_a_secret() {
         let ran = stage.pillarbox(&["status", "--smarthost", &url]);
         assert_eq!(ran.code, 78, "{ran:?}");
         holds_no_secret("--smarthost", &ran.stderr);
+    }
+}
+
+/// What is a proof of the password, or shows a token, as it goes out.
+fn is_proof(line: &str) -> bool {
+    // CRAM-MD5: the name and a digest. SCRAM: `c=`.
+    let begins = line.starts_with(base64(USER).trim_end_matches('=')) || line.starts_with("Yz1");
+    begins || line.starts_with("AUTH XOAUTH2 ") || line.starts_with("AUTH OAUTHBEARER ")
+}
+
+fn shows_no_proof(offers: &'static str, what: &str) {
+    let options = Options { offers: vec![offers], login: Some((USER, PASSWORD)), ..Options::default() };
+    let server = Server::with(options, |asked| match asked.line {
+        line if is_proof(line) => {
+            let said = line.rsplit(' ').next().unwrap_or_default();
+            let said = String::from_utf8_lossy(&decoded(said)).into_owned();
+            Answer::Say(format!("535-5.7.8 {line} is wrong\r\n535 5.7.8 so is {said}"))
+        }
+        _ => Answer::Usual,
+    });
+    let login = format!("user = {USER:?}\n{what} = {{ file = \"password\" }}\n");
+    let stage = Stage::new(&(plain(server.port()) + &login), "");
+    fs::write(stage.dir().join("password"), format!("{PASSWORD}\n")).unwrap();
+    let text = fs::read_to_string(stage.config()).unwrap();
+    fs::write(stage.config(), text + "[log]\nlevel = \"trace\"\n").unwrap();
+    let service = stage.run();
+    stage.drop_in("1.eml", letter(1, &["ops@example.com"]));
+    service.wait_log("WARN smarthost-unusable logging in 535 5.7.8 hint=");
+    let status = stage.pillarbox(&["status", "--json"]).stdout;
+    let proofs: Vec<String> = server.heard().into_iter().filter(|line| is_proof(line)).collect();
+    assert!(!proofs.is_empty(), "nothing was proved: {:#?}", server.heard());
+    for text in [service.log(), status] {
+        holds_no_secret("log or status", &text);
+        assert!(text.contains("****"), "{text}");
+        for proof in &proofs {
+            let proof = proof.rsplit(' ').next().unwrap_or_default();
+            let said = String::from_utf8_lossy(&decoded(proof)).into_owned();
+            assert!(!text.contains(proof) && !text.contains(&said), "{proof} is shown:\n{text}");
+        }
+    }
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn n9_no_proof_of_a_password_is_ever_shown() {
+    for offers in ["AUTH CRAM-MD5", "AUTH SCRAM-SHA-1", "AUTH SCRAM-SHA-256"] {
+        shows_no_proof(offers, "password");
+    }
+}
+
+#[test]
+fn n9_no_token_is_ever_shown() {
+    for offers in ["AUTH XOAUTH2", "AUTH OAUTHBEARER"] {
+        shows_no_proof(offers, "token");
     }
 }

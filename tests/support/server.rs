@@ -13,6 +13,7 @@ use std::thread;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::LIMIT;
+use super::sasl::{self, Hash, Scram};
 
 /// One message whose final dot arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,6 +317,9 @@ struct Session<'a> {
     shared: &'a Shared,
     inside_tls: bool,
     logged_in: bool,
+    /// What a login may be bound to (RFC 9266).
+    exported: Option<Vec<u8>>,
+    has_certificate: bool,
     reverse_path: Option<String>,
     forward_paths: Vec<String>,
 }
@@ -324,7 +328,17 @@ impl Session<'_> {
     fn new(number: usize, shared: &Shared) -> Session<'_> {
         let logged_in = shared.options.login.is_none();
         let (reverse_path, forward_paths) = (None, Vec::new());
-        Session { number, shared, inside_tls: false, logged_in, reverse_path, forward_paths }
+        let (inside_tls, exported, has_certificate) = (false, None, false);
+        Session {
+            number,
+            shared,
+            inside_tls,
+            logged_in,
+            exported,
+            has_certificate,
+            reverse_path,
+            forward_paths,
+        }
     }
 
     fn serve(&mut self, stream: TcpStream) -> io::Result<()> {
@@ -355,7 +369,10 @@ impl Session<'_> {
                         self.inside_tls = true;
                     }
                 }
-                "AUTH" => self.log_in(&mut link, &line)?,
+                "AUTH" => {
+                    self.look_at_tls(link.get_ref());
+                    self.log_in(&mut link, &line)?;
+                }
                 "MAIL" => {
                     let usual = if self.logged_in { "250 2.1.0 ok" } else { "530 5.7.0 log in first" };
                     if self.reply(&mut link, &line, &[], usual)? == 250 {
@@ -386,6 +403,15 @@ impl Session<'_> {
                     self.reply(&mut link, &line, &[], "500 5.5.2 unknown command")?;
                 }
             }
+        }
+    }
+
+    fn look_at_tls(&mut self, wire: &Wire) {
+        if let Wire::Tls(stream) = wire {
+            let exported =
+                stream.conn.export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+            self.exported = exported.ok();
+            self.has_certificate = stream.conn.peer_certificates().is_some();
         }
     }
 
@@ -429,25 +455,73 @@ impl Session<'_> {
         lines.iter().map(|line| format!("250-{line}\r\n")).collect::<String>() + "250 " + last
     }
 
-    /// RFC 4954: PLAIN with an initial response, and LOGIN.
+    /// RFC 4954, for every mechanism that a client may name; who offers fewer refuses the others by its script. The password is
+    /// the token where one is wanted.
     fn log_in(&mut self, link: &mut BufReader<Wire>, line: &str) -> io::Result<()> {
         let Some((user, password)) = self.shared.options.login else {
             return self.reply(link, line, &[], "502 5.5.1 no login here").map(drop);
         };
-        let mut ok = line == format!("AUTH PLAIN {}", base64(&format!("\0{user}\0{password}")));
+        let (mechanism, initial) = line
+            .strip_prefix("AUTH ")
+            .unwrap_or(line)
+            .split_once(' ')
+            .unwrap_or((line.strip_prefix("AUTH ").unwrap_or(line), ""));
+        let is_offered =
+            self.shared.options.offers.iter().any(|o| o.split(' ').skip(1).any(|m| m == mechanism));
         let mut last = line.to_owned();
-        if line == "AUTH LOGIN" {
-            ok = true;
-            for (prompt, expected) in [("334 VXNlcm5hbWU6", user), ("334 UGFzc3dvcmQ6", password)] {
-                if self.reply(link, &last, &[], prompt)? != 334 {
-                    return Ok(());
+        let mut ok = is_offered;
+        let mut ask = |session: &mut Self, prompt: &str, last: &mut String| -> io::Result<Option<Vec<u8>>> {
+            if session.reply(link, last, &[], &format!("334 {prompt}"))? != 334 {
+                return Ok(None);
+            }
+            *last = String::from_utf8_lossy(&read_line(link)?.unwrap_or_default()).trim_end().to_owned();
+            session.hear(last);
+            Ok(Some(sasl::decoded(last)))
+        };
+        let bearer = |front: &str| format!("{front}\x01auth=Bearer {password}\x01\x01").into_bytes();
+        match mechanism {
+            _ if !is_offered => {}
+            "PLAIN" => ok = sasl::decoded(initial) == format!("\0{user}\0{password}").as_bytes(),
+            "LOGIN" => {
+                for (prompt, expected) in [("VXNlcm5hbWU6", user), ("UGFzc3dvcmQ6", password)] {
+                    let Some(said) = ask(self, prompt, &mut last)? else { return Ok(()) };
+                    ok &= said == expected.as_bytes();
                 }
-                last = String::from_utf8_lossy(&read_line(link)?.unwrap_or_default()).trim_end().to_owned();
-                self.hear(&last);
-                ok &= last == base64(expected);
+            }
+            "CRAM-MD5" => {
+                let challenge = "<1.2@mx.example.com>";
+                let Some(said) = ask(self, &sasl::encoded(challenge), &mut last)? else { return Ok(()) };
+                ok = said == sasl::cram_md5(challenge, user, password).as_bytes();
+            }
+            "XOAUTH2" | "OAUTHBEARER" => {
+                let front =
+                    if mechanism == "XOAUTH2" { format!("user={user}") } else { format!("n,a={user},") };
+                ok = sasl::decoded(initial) == bearer(&front);
+                if !ok {
+                    let why = sasl::encoded("{\"status\":\"401\"}");
+                    let Some(_dummy) = ask(self, &why, &mut last)? else { return Ok(()) };
+                }
+            }
+            "EXTERNAL" => ok = self.has_certificate && (initial == "=" || initial == sasl::encoded(user)),
+            scram => {
+                let hash = if scram.contains("256") { Hash::Sha256 } else { Hash::Sha1 };
+                let bound_to = self.exported.clone().filter(|_| scram.ends_with("-PLUS"));
+                ok = false;
+                if let Some((scram, challenge)) = Scram::begin(hash, &sasl::decoded(initial), user, bound_to)
+                {
+                    let Some(said) = ask(self, &sasl::encoded(challenge), &mut last)? else { return Ok(()) };
+                    if let Some(proof) = scram.end(&said, password) {
+                        let Some(empty) = ask(self, &sasl::encoded(proof), &mut last)? else { return Ok(()) };
+                        ok = empty.is_empty();
+                    }
+                }
             }
         }
-        let usual = if ok { "235 2.7.0 welcome" } else { "535 5.7.8 no" };
+        let usual = match (ok, is_offered) {
+            (true, _) => "235 2.7.0 welcome",
+            (false, true) => "535 5.7.8 no",
+            (false, false) => "504 5.5.4 not offered",
+        };
         self.logged_in = self.reply(link, &last, &[], usual)? == 235;
         Ok(())
     }

@@ -48,7 +48,8 @@ fn authority_named(issuer: &str, names: &[&str], change: impl FnOnce(&mut Certif
 
 impl Authority {
     fn trusting(&self, verify: Verify) -> TlsConfig {
-        TlsConfig::new(&TlsOptions { ca_file: Some(self.ca_file.clone()), verify }).unwrap()
+        TlsConfig::new(&TlsOptions { ca_file: Some(self.ca_file.clone()), verify, ..TlsOptions::default() })
+            .unwrap()
     }
 }
 
@@ -68,7 +69,7 @@ const INSIDE_TLS: [Step; 5] = [
 ];
 
 fn with_login(tls: TlsMode) -> SessionOptions {
-    let login = Login { user: "ops".to_owned(), password: Secret::new("hunter2") };
+    let login = Login::with_password("ops", Secret::new("hunter2"));
     SessionOptions { login: Some(login), ..options(tls) }
 }
 
@@ -211,7 +212,11 @@ async fn tls_is_never_taken_for_granted_without_its_configuration() {
 
 #[test]
 fn a_ca_file_that_holds_nothing_is_an_error_with_its_name() {
-    let options = |path: PathBuf| TlsOptions { ca_file: Some(path), verify: Verify::Opportunistic };
+    let options = |path: PathBuf| TlsOptions {
+        ca_file: Some(path),
+        verify: Verify::Opportunistic,
+        ..TlsOptions::default()
+    };
     let missing = TlsConfig::new(&options("/nonexistent/ca.pem".into())).err().unwrap();
     assert_eq!(missing.kind, TlsFault::CaFile);
     assert!(missing.to_string().contains("/nonexistent/ca.pem"), "{missing}");

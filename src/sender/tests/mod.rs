@@ -13,7 +13,8 @@ use super::*;
 use crate::fs::Dir;
 use crate::fs::faulty::Faulty;
 use crate::mail::UnixTime;
-use crate::net::Verify;
+use crate::net::{Endpoint, TlsOptions};
+use crate::smtp::{Timeouts, TlsMode};
 use crate::spool::{Candidate, Lease};
 
 #[derive(Debug)]
@@ -71,11 +72,13 @@ impl Bench {
     fn options(port: u16) -> Options {
         let smarthost = Smarthost {
             name: "test".into(),
-            endpoint: Endpoint { host: "127.0.0.1".into(), port, implicit: false },
+            endpoints: vec![Endpoint { host: "127.0.0.1".into(), port, implicit: false }],
             tls_mode: TlsMode::None,
-            tls: TlsOptions { ca_file: None, verify: Verify::Required },
+            tls: TlsOptions::default(),
+            tls_warn: Duration::ZERO,
             login: None,
             timeouts: Timeouts::default(),
+            known: Known::default(),
         };
         let outgoing = outgoing::Options {
             hostname: "box.example.com".into(),
