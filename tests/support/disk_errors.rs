@@ -6,7 +6,6 @@
 //! `PILLARBOX_ERRORS_AT=run:57:5:1` tries one again: the first call that fails, its errno, and how many fail.
 
 use super::ptrace::Call;
-use super::sink::Arrival;
 use super::*;
 
 /// How many calls in a row: one that fails by itself, and a disk that stays full for a while.

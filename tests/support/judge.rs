@@ -20,7 +20,7 @@ pub(crate) struct Message {
     pub(crate) forward_paths: Vec<String>,
 }
 
-const REVERSE_PATH: &str = "panel@example.com";
+pub(crate) const REVERSE_PATH: &str = "panel@example.com";
 
 /// `count` messages of varied content, in the order in which they are to be dropped.
 pub(crate) fn messages(count: usize) -> Vec<Message> {
@@ -182,7 +182,7 @@ fn is_temporary(name: &str) -> bool {
 }
 
 /// The names in a directory, sorted; none if there is no such directory.
-fn names(dir: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,

@@ -1,4 +1,4 @@
-//! An SMTP server in this process that takes everything and remembers it.
+//! An SMTP server in this process that takes everything, but for what its script refuses, and remembers it.
 //!
 //! It offers PIPELINING, 8BITMIME and SIZE. A message is on record from the instant its final dot
 //! has arrived, before the reply to it is sent, and in that order over all sessions. What the
@@ -24,12 +24,23 @@ pub(crate) struct Arrival {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Who is not simply taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Script {
+    /// Refused with 550, always.
+    pub(crate) refused: &'static [&'static str],
+    /// Deferred with 450 at the first RCPT since the last [`Sink::clear`], taken at all others.
+    pub(crate) deferred_once: &'static [&'static str],
+}
+
 #[derive(Default)]
 struct Record {
     sessions: usize,
     open: HashMap<usize, TcpStream>,
     arrivals: Vec<Arrival>,
+    asked: Vec<String>,
     faults: Vec<String>,
+    script: Script,
     closed: bool,
 }
 
@@ -65,9 +76,15 @@ pub(crate) struct Sink {
 impl Sink {
     /// Listens on a free port of the loopback.
     pub(crate) fn start() -> io::Result<Sink> {
+        Sink::scripted(Script::default())
+    }
+
+    /// The same, for which not all recipients are alike.
+    pub(crate) fn scripted(script: Script) -> io::Result<Sink> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
+        shared.change(|record| record.script = script);
         let for_thread = Arc::clone(&shared);
         thread::Builder::new().name("sink".into()).spawn(move || accept(&listener, &for_thread))?;
         Ok(Sink { address, shared })
@@ -88,10 +105,16 @@ impl Sink {
         self.shared.lock().faults.clone()
     }
 
-    /// Forgets all arrivals and faults.
+    /// How often `recipient` was named in a RCPT since the last [`Sink::clear`].
+    pub(crate) fn asked(&self, recipient: &str) -> usize {
+        self.shared.lock().asked.iter().filter(|asked| *asked == recipient).count()
+    }
+
+    /// Forgets all arrivals, requests and faults.
     pub(crate) fn clear(&self) {
         self.shared.change(|record| {
             record.arrivals.clear();
+            record.asked.clear();
             record.faults.clear();
         });
     }
@@ -162,6 +185,21 @@ impl Session<'_> {
         self.shared.change(|record| record.faults.push(format!("session {}: {what}", self.number)));
     }
 
+    /// What the script has for this recipient.
+    fn answer(&self, recipient: &str) -> &'static str {
+        let mut reply = "250 2.1.5 ok";
+        self.shared.change(|record| {
+            let is_first = record.asked.iter().all(|asked| asked != recipient);
+            if record.script.refused.contains(&recipient) {
+                reply = "550 5.1.1 nobody here";
+            } else if is_first && record.script.deferred_once.contains(&recipient) {
+                reply = "450 4.2.1 later";
+            }
+            record.asked.push(recipient.to_owned());
+        });
+        reply
+    }
+
     fn say(&mut self, reply: &str) {
         self.out.extend_from_slice(reply.as_bytes());
         self.out.extend_from_slice(b"\r\n");
@@ -205,8 +243,11 @@ impl Session<'_> {
                 "RCPT" if reverse.is_none() => self.say("503 5.5.1 MAIL first"),
                 "RCPT" => match path(rest, "TO:") {
                     Some(found) => {
-                        forward.push(found);
-                        self.say("250 2.1.5 ok");
+                        let reply = self.answer(&found);
+                        if reply.starts_with("250") {
+                            forward.push(found);
+                        }
+                        self.say(reply);
                     }
                     None => self.say("501 5.5.4 syntax"),
                 },

@@ -4,6 +4,8 @@
 #[path = "disk_errors.rs"]
 mod disk_errors;
 mod judge;
+#[path = "mixed.rs"]
+mod mixed;
 mod ptrace;
 mod sink;
 
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use judge::Message;
 use ptrace::{Fail, Process, Trace, Watch, When};
-use sink::Sink;
+use sink::{Arrival, Sink};
 
 /// How many messages each kill point has before it.
 const MESSAGES: usize = 10;
@@ -45,12 +47,17 @@ impl Place {
     }
 
     fn retrying(port: u16, retry_interval: &str) -> io::Result<Place> {
+        Place::keeping(port, retry_interval, "")
+    }
+
+    /// With further lines of the section \[spool\].
+    fn keeping(port: u16, retry_interval: &str, lines: &str) -> io::Result<Place> {
         let dir = tempfile::Builder::new().prefix("pillarbox-sweep-").tempdir()?;
         let spool = dir.path().canonicalize()?.join("spool");
         let place = Place { dir, spool };
         let rescan = if retry_interval == "1s" { "" } else { "rescan = \"500ms\"\n" };
         let config = format!(
-            "[spool]\ndir = {:?}\n[pickup]\nsettle = \"100ms\"\n{rescan}[identity]\nhostname = \"box.example.com\"\n\
+            "[spool]\ndir = {:?}\n{lines}[pickup]\nsettle = \"100ms\"\n{rescan}[identity]\nhostname = \"box.example.com\"\n\
              [[smarthost]]\nurl = \"smtp://127.0.0.1:{port}\"\ntls = \"none\"\n\
              [delivery]\nretry_interval = \"{retry_interval}\"\nreceived = false\n",
             place.spool.display().to_string()
@@ -141,7 +148,8 @@ impl Verb {
 
 #[derive(Clone, Copy)]
 struct KillPoint {
-    verb: Verb,
+    /// What is killed, as it is called in `PILLARBOX_SWEEP_AT`.
+    scenario: &'static str,
     nth: usize,
     when: When,
 }
@@ -149,18 +157,19 @@ struct KillPoint {
 impl KillPoint {
     fn name(&self) -> String {
         let when = if self.when == When::Before { "before" } else { "after" };
-        format!("{}:{}:{when}", self.verb.name(), self.nth)
+        format!("{}:{}:{when}", self.scenario, self.nth)
     }
 
-    fn parse(text: &str) -> Option<KillPoint> {
-        let [verb, nth, when] = text.split(':').collect::<Vec<_>>().try_into().ok()?;
-        let verb = [Verb::Flush, Verb::Run].into_iter().find(|known| known.name() == verb)?;
+    /// The point that `text` names; `None` if it is one of another scenario.
+    fn parse(text: &str, scenario: &'static str) -> Option<KillPoint> {
+        let hint = "PILLARBOX_SWEEP_AT is SCENARIO:NUMBER:before or :after";
+        let [named, nth, when] = text.split(':').collect::<Vec<_>>().try_into().expect(hint);
         let when = match when {
             "before" => When::Before,
             "after" => When::After,
-            _ => return None,
+            _ => panic!("{hint}"),
         };
-        Some(KillPoint { verb, nth: nth.parse().ok()?, when })
+        (named == scenario).then(|| KillPoint { scenario, nth: nth.parse().expect(hint), when })
     }
 }
 
@@ -192,24 +201,38 @@ fn traced_with(
     if verb == Verb::Flush {
         return ptrace::run(&mut command, &watch, drop);
     }
+    beside(&mut command, &watch, sink, |until| {
+        // Three are always on their way, so that the drops fall among the service's calls.
+        for (n, message) in messages().iter().enumerate().skip(before) {
+            until(&|arrivals| arrivals.len() > n - before);
+            place.drop_in(message)?;
+        }
+        until(&|arrivals| arrivals.len() >= MESSAGES);
+        Ok(())
+    })
+}
+
+/// What a producer waits for: until it holds, or the service is gone.
+type Until<'a> = &'a dyn Fn(&dyn Fn(&[Arrival]) -> bool);
+
+/// Runs the service of `command` under the tool, beside it a producer at whose end it is told to stop.
+fn beside(
+    command: &mut Command,
+    watch: &Watch<'_>,
+    sink: &Sink,
+    produce: impl FnOnce(Until<'_>) -> io::Result<()> + Send,
+) -> io::Result<Trace> {
     let gone = &AtomicBool::new(false);
     let (sender, receiver) = mpsc::channel::<Process>();
     thread::scope(|scope| {
         let producer = scope.spawn(move || -> io::Result<()> {
             let Ok(service) = receiver.recv() else { return Ok(()) };
-            let until = |count: usize| {
-                sink.wait(LIMIT, |arrivals| arrivals.len() >= count || gone.load(Ordering::SeqCst));
-            };
-            // Three are always on their way, so that the drops fall among the service's calls.
-            for (n, message) in messages().iter().enumerate().skip(before) {
-                until(n + 1 - before);
-                place.drop_in(message)?;
-            }
-            until(MESSAGES);
+            produce(&|done| {
+                sink.wait(LIMIT, |arrivals| done(arrivals) || gone.load(Ordering::SeqCst));
+            })?;
             service.signal(libc::SIGTERM)
         });
-        let trace =
-            ptrace::run(&mut command, &watch, move |process| sender.send(process).unwrap_or_default());
+        let trace = ptrace::run(command, watch, move |process| sender.send(process).unwrap_or_default());
         gone.store(true, Ordering::SeqCst);
         sink.wake();
         producer.join().map_err(|_| io::Error::other("the producer panicked"))??;
@@ -227,10 +250,10 @@ enum Verdict {
     Broken(String),
 }
 
-fn try_kill_point(point: KillPoint, sink: &Sink, keep: bool) -> io::Result<Verdict> {
+fn try_kill_point(verb: Verb, point: KillPoint, sink: &Sink, keep: bool) -> io::Result<Verdict> {
     sink.clear();
     let place = Place::new(sink.port())?;
-    let trace = traced(&place, sink, point.verb, Some((point.nth, point.when)))?;
+    let trace = traced(&place, sink, verb, Some((point.nth, point.when)))?;
     let mut violations = Vec::new();
     if !sink.wait(LIMIT, |_| true) || !sink.wait_quiet(LIMIT) {
         violations.push("a session outlives the process".into());
@@ -265,28 +288,39 @@ fn try_kill_point(point: KillPoint, sink: &Sink, keep: bool) -> io::Result<Verdi
     violations.extend(judge::judge(messages(), &arrivals, before_kill));
     violations.extend(sink.faults());
 
-    let twice = arrivals.len() > MESSAGES;
-    if violations.is_empty() && !keep {
-        return Ok(if trace.killed { Verdict::Kept { twice } } else { Verdict::NotReached });
+    let counts = format!("arrivals: {before_kill} before the kill, {} in all", arrivals.len());
+    Ok(verdict(point, place, &trace, violations, arrivals.len() > MESSAGES, keep.then_some(counts)))
+}
+
+/// The verdict on one point; with `keep`, which says what else is known, all of it is told and the folder stays.
+fn verdict(
+    point: KillPoint,
+    place: Place,
+    trace: &Trace,
+    violations: Vec<String>,
+    twice: bool,
+    keep: Option<String>,
+) -> Verdict {
+    if violations.is_empty() && keep.is_none() {
+        return if trace.killed { Verdict::Kept { twice } } else { Verdict::NotReached };
     }
     let mut text = format!("{}: {}\n", point.name(), violations.join("\n    "));
     if let Some(call) = trace.calls.last() {
         text += &format!("    last call: {call:?}\n");
     }
     let said = place.said();
-    if keep {
+    if let Some(known) = keep {
         for (n, call) in trace.calls.iter().enumerate() {
             text += &format!("    {:4} {call:?}\n", n + 1);
         }
-        text += &format!("    arrivals: {before_kill} before the kill, {} in all\n", arrivals.len());
-        text += &format!("    kept: {}\n", place.keep().display());
+        text += &format!("    {known}\n    kept: {}\n", place.keep().display());
     }
     text += &format!("    the product said:\n{said}");
     if violations.is_empty() {
         say(&text);
-        return Ok(Verdict::Kept { twice });
+        return Verdict::Kept { twice };
     }
-    Ok(Verdict::Broken(text))
+    Verdict::Broken(text)
 }
 
 /// Past the test harness, which swallows what a test that passes prints.
@@ -332,14 +366,25 @@ fn count(verb: Verb) -> usize {
 }
 
 fn sweep(verb: Verb) {
+    let try_one = |point, sink: &Sink, keep| try_kill_point(verb, point, sink, keep);
+    every_point(verb.name(), 1, Sink::start, || count(verb), try_one);
+}
+
+/// Tries every `step`th point of `scenario`, of as many as `calls` counts; fails if one is broken.
+fn every_point(
+    scenario: &'static str,
+    step: usize,
+    start: impl Fn() -> io::Result<Sink> + Sync,
+    calls: impl FnOnce() -> usize,
+    try_one: impl Fn(KillPoint, &Sink, bool) -> io::Result<Verdict> + Sync,
+) {
     // One sweep at a time: the tests of this file run side by side, the machine may have two cores.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
     if let Ok(text) = env::var("PILLARBOX_SWEEP_AT") {
-        let point = KillPoint::parse(&text).expect("PILLARBOX_SWEEP_AT is VERB:NUMBER:before or :after");
-        if point.verb == verb {
-            let sink = Sink::start().expect("the sink listens");
-            match try_kill_point(point, &sink, true).expect("the kill point can be tried") {
+        if let Some(point) = KillPoint::parse(&text, scenario) {
+            let sink = start().expect("the sink listens");
+            match try_one(point, &sink, true).expect("the kill point can be tried") {
                 Verdict::Broken(text) => panic!("{text}"),
                 Verdict::NotReached => say("sigkill: the run had fewer calls"),
                 Verdict::Kept { .. } => {}
@@ -349,24 +394,24 @@ fn sweep(verb: Verb) {
     }
 
     let begun = Instant::now();
-    let calls = count(verb);
+    let calls = calls();
     // After every call first: these are all the states there are between two calls. Before each of
     // them finds the same again, but for calls of other threads: what a full budget may leave out.
     let points: Vec<KillPoint> = [When::After, When::Before]
         .into_iter()
-        .flat_map(|when| (1..=calls).map(move |nth| KillPoint { verb, nth, when }))
+        .flat_map(|when| (1..=calls).step_by(step).map(move |nth| KillPoint { scenario, nth, when }))
         .collect();
     let next = AtomicUsize::new(0);
     let verdicts = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                let sink = Sink::start().expect("the sink listens");
+                let sink = start().expect("the sink listens");
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::SeqCst)) {
                     if point.when == When::Before && begun.elapsed() > BUDGET {
                         break;
                     }
-                    let verdict = try_kill_point(*point, &sink, false)
+                    let verdict = try_one(*point, &sink, false)
                         .unwrap_or_else(|e| Verdict::Broken(format!("{}: {e}", point.name())));
                     verdicts.lock().expect("no worker panics with it").push(verdict);
                 }
@@ -383,7 +428,7 @@ fn sweep(verb: Verb) {
     say(&format!(
         "sigkill: {}: {} kill points of {}: {} kept the promise ({} with one message twice), {} not reached, \
          {} broken; {:.0} s",
-        verb.name(),
+        scenario,
         verdicts.len(),
         points.len(),
         count(|v| matches!(v, Verdict::Kept { .. })),
