@@ -5,7 +5,8 @@
 //! with ten messages. Then it runs again, undisturbed, until the spool is empty, and the judge
 //! (`support/judge.rs`) compares what a sink in this process received with what was dropped.
 //!
-//! `support/mixed.rs` does the same with messages of which each meets another fate.
+//! `support/mixed.rs` does the same with messages of which each meets another fate, `support/one_shot.rs` with the commands
+//! of an operator.
 //!
 //! A violation names its kill point. To run that one again, alone, in a directory that stays:
 //! `PILLARBOX_SWEEP_AT=flush:57:after cargo test --test sigkill` (or `run:57:before`).

@@ -6,6 +6,8 @@ mod disk_errors;
 mod judge;
 #[path = "mixed.rs"]
 mod mixed;
+#[path = "one_shot.rs"]
+mod one_shot;
 mod ptrace;
 mod sink;
 
