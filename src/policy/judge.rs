@@ -32,7 +32,9 @@ pub fn judge(transcript: &Transcript) -> Judgement {
     if let Some(outcome) = whole_message(Stage::Mail, &transcript.mail) {
         return Judgement::Settled(vec![Some(outcome); transcript.rcpts.len()]);
     }
-    if let (Some(end), Answer::NotSent) = (&transcript.lost, &transcript.dot) {
+    if let (Some(end), Answer::NotSent) = (&transcript.lost, &transcript.dot)
+        && !is_refused_by_all(transcript)
+    {
         return Judgement::Lost(end.clone());
     }
     let taken = || {
@@ -57,8 +59,9 @@ fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
         .chain([(Stage::Data, &transcript.data), (Stage::FinalDot, &transcript.dot)]);
     let somebody = transcript.rcpts.iter().any(Answer::is_completed);
     for (stage, answer) in all {
-        // DATA that went out in one group with recipients who were all refused: 503 or 530 is the consequence.
-        if stage == Stage::Data && !somebody && answer.reply().is_some_and(|reply| reply.code != 421) {
+        // DATA behind recipients who were all refused: 503 or 530 is the consequence, and so is the 421 of a server that
+        // bears only so many refusals.
+        if stage == Stage::Data && !somebody && answer.reply().is_some() {
             continue;
         }
         let Some(reply) = answer.reply().filter(|reply| !is_hoped_for(stage, reply)) else { continue };
@@ -70,6 +73,14 @@ fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
         }
     }
     None
+}
+
+/// Every recipient has his refusal, whatever came of the line behind it.
+fn is_refused_by_all(transcript: &Transcript) -> bool {
+    transcript
+        .rcpts
+        .iter()
+        .all(|answer| answer.reply().is_some_and(|reply| !is_hoped_for(Stage::Rcpt, reply)))
 }
 
 fn is_hoped_for(stage: Stage, reply: &Reply) -> bool {
@@ -158,6 +169,9 @@ mod tests {
             (250, &[550, 450], 503, 0, false, "-~"),
             (250, &[550], 530, 0, false, "-"),
             (250, &[550], 354, 0, false, "-"),
+            (250, &[550], 421, 0, true, "-"),
+            (250, &[550, 450], 421, 0, true, "-~"),
+            (250, &[550], 1, 0, true, "-"),
             (250, &[250, 250], 451, 0, false, "~~"),
             (250, &[250, 550], 354, 451, false, "~-"),
             (250, &[250, 450], 354, 554, false, "-~"),

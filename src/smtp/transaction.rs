@@ -155,6 +155,8 @@ impl Session {
             }
             // The dot without a message is answered; RSET in front of the next MAIL costs nothing.
             (Awaited::LoneDot, _) => self.end_refused(now),
+            // Postfix keeps a transaction open whose message its smtpd_end_of_data_restrictions refused.
+            (Awaited::FinalDot, Meaning::Refused) if self.behind.is_none() => self.end_refused(now),
             // What rode behind it is still unanswered.
             (Awaited::FinalDot, _) => self.end_transaction(),
             _ => self.advance(now),

@@ -43,6 +43,7 @@ SERVICES = {
     "small": ["message_size_limit=2000"],
     "small, SIZE not said": ["message_size_limit=2000", "smtpd_discard_ehlo_keywords=size"],
     "seven bits": ["smtpd_discard_ehlo_keywords=8bitmime"],
+    "one error": ["smtpd_hard_error_limit=1"],
     "impatient": ["smtpd_timeout=1s"],
     "header checks": ["cleanup_service_name=checked"],
     "asked at MAIL": ["smtpd_delay_reject=no", "smtpd_sender_restrictions=check_policy_service inet:127.0.0.1:{policy}"],
@@ -175,8 +176,9 @@ class Trial:
             found.append((n - self.base, *sorted(re.sub(r"\d*@.*", "", to) for to in arrival.forward_paths)))
         return found
 
-    def expect(self, *deliveries, failed=()):
-        """Ends the case: these came in this order, `i` for (i, "ops"), and those lie in failed/ with a report."""
+    def expect(self, *deliveries, failed=(), nested=0):
+        """Ends the case: these came in this order, `i` for (i, "ops"), and those lie in failed/ with a report. So many
+        MAILs were answered 503."""
         expected = [(each, "ops") if isinstance(each, int) else each for each in deliveries]
         try:
             wait_for("the deliveries", lambda: len(self.arrived()) >= len(expected), PATIENCE)
@@ -191,6 +193,8 @@ class Trial:
         left = [name for name in self.box.leftovers() if not re.match("(failed|meta)/", name)]
         self.check(not left, f"left over: {left}")
         self.always()
+        found = [each for each in self.relay.transactions() if each.mail.reply.startswith("503")]
+        self.check(len(found) == nested, f"expected {nested} MAILs answered 503, found {found}")
 
     def always(self):
         for connection in self.relay.connections:
@@ -338,6 +342,34 @@ def dot_deferred_holds(t):
     t.expect(1, 2, 3)
 
 
+NOT_NOW = "451 4.3.0 not now"
+
+
+def kept_open(t):
+    """n answered 451 at the dot by smtpd_end_of_data_restrictions, behind which Postfix keeps the transaction open \
+(503 nested MAIL): nothing of n+1, which rode, goes to n's recipients"""
+    three(t)
+    t.policy.says["END-OF-MESSAGE", t.to(1)] = NOT_NOW
+    t.run()
+    t.until("deferred twice", lambda: t.said("deferred", 1) >= 2)
+    t.check(t.of(2)[0].rode and t.of(2)[0].mail.reply.startswith("503"), f"expected 503 to what rode: {t.of(2)}")
+    t.policy.says.clear()
+    t.until_empty()
+    t.expect(1, 2, 3, nested=1)
+
+
+def kept_open_in_lockstep(t):
+    "the same without PIPELINING: RSET before the next MAIL, and the session goes on"
+    three(t)
+    t.policy.says["END-OF-MESSAGE", t.to(2)] = "550 5.7.1 not this one"
+    t.run(service="no pipelining")
+    t.until_empty()
+    said = [command.text for command in t.relay.commands()]
+    t.check(said.count("RSET") == 1, f"expected one RSET, found {said}")
+    t.check(len(t.relay.connections) == 1, "the session did not go on")
+    t.expect(1, 3, failed=[2])
+
+
 def while_its_data_is_open(t):
     """Message 1's outcome is kept back until message 2 rode behind it; gives the event that lets it come."""
     three(t)
@@ -481,6 +513,16 @@ def going_at_the_dot(t):
     t.expect(1, 2, 3)
 
 
+def closes_after_an_error(t):
+    "the server closes after one refusal (smtpd_hard_error_limit): the refused one fails, the others pass"
+    three(t)
+    t.policy.says["RCPT", t.to(2)] = "550 5.1.1 nobody"
+    t.run(service="one error")
+    t.until_empty()
+    t.check(any("421" in str(each) for each in t.of(2)), f"no 421: {t.of(2)}")
+    t.expect(1, 3, failed=[2])
+
+
 def no_pipelining(t):
     "no PIPELINING: one request at a time, nothing rides"
     for i in range(1, 5):
@@ -535,8 +577,8 @@ def eight_bit(t):
 
 CASES = [
     one_round_trip, recipient_deferred, recipient_aside, hold_line_used_up, left_over, dot_refused,
-    dot_deferred_aside, dot_deferred_holds, hold_rider, remove_rider, pause_with_rider, rate, closes_after_each,
-    idle_closed, all_refused, mail_refused, going, going_at_the_dot, no_pipelining,
+    dot_deferred_aside, dot_deferred_holds, kept_open, kept_open_in_lockstep, hold_rider, remove_rider, pause_with_rider, rate, closes_after_each,
+    idle_closed, all_refused, mail_refused, going, going_at_the_dot, closes_after_an_error, no_pipelining,
     size_exceeded, size_not_said, eight_bit,
 ]
 
