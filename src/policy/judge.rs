@@ -26,7 +26,13 @@ pub fn judge(transcript: &Transcript) -> Judgement {
     // Once the message was taken for somebody this must go on record, or he would get it again each time. Whom the server
     // then refused for want of a login is deferred.
     if let Some(end) = session_problem(transcript).filter(|_| !transcript.is_taken()) {
-        return Judgement::Session(end);
+        // RFC 5321 section 3.8: the server closes. Behind MAIL that may be for this message's sake, as with one that bears only
+        // so many refused recipients: it counts as a line that was lost in its transaction.
+        let closes = matches!(&end.why, EndCause::Reply(reply) if reply.code == 421);
+        return match closes && end.stage != Stage::Mail {
+            true => Judgement::Lost(end),
+            false => Judgement::Session(end),
+        };
     }
     // What refuses the message as a whole counts also if the line was lost behind it.
     if let Some(outcome) = whole_message(Stage::Mail, &transcript.mail) {
@@ -193,7 +199,9 @@ mod tests {
         assert_eq!(judged(&transcript(530, &[0], 0, 0, false)), "session at Mail");
         assert_eq!(judged(&transcript(250, &[535, 535], 0, 0, false)), "session at Rcpt");
         assert_eq!(judged(&transcript(250, &[250, 535], 354, 451, false)), "session at Rcpt");
-        assert_eq!(judged(&transcript(250, &[250], 354, 421, true)), "session at FinalDot");
+        // Closed behind MAIL, it may be for this message's sake: tried alone, and after three times the next one is.
+        assert_eq!(judged(&transcript(250, &[250], 354, 421, true)), "lost");
+        assert_eq!(judged(&transcript(250, &[550, 550, 421], 0, 0, true)), "lost");
         assert_eq!(judged(&transcript(250, &[250], 503, 0, false)), "session at Data");
     }
 
