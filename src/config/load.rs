@@ -39,10 +39,7 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
     match std::fs::read_to_string(&path) {
         Ok(text) => layers.push(parse(&path, text)?),
         Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {}
-        Err(e) => {
-            return Err(ConfigError::cannot_read(&path, &e)
-                .hint(format!("`pillarbox init --config {}` writes a commented one", path.display())));
-        }
+        Err(e) => return Err(not_read(&path, &e)),
     }
     for path in conf_d(&path.with_file_name("conf.d"))? {
         let text = std::fs::read_to_string(&path).map_err(|e| ConfigError::cannot_read(&path, &e))?;
@@ -64,18 +61,34 @@ pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 ///
-/// Never for an empty configuration; the interface has the error.
+/// That a file which was named cannot be read, and nothing else says where the spool is: a message must not go into another one.
 pub fn accept_only(overrides: &Overrides) -> Result<Config, ConfigError> {
     let from_env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let path = overrides.config.clone().or_else(|| from_env("PILLARBOX_CONFIG"));
-    let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+    let named = overrides.config.clone().or_else(|| from_env("PILLARBOX_CONFIG"));
+    let unread = named.as_ref().and_then(|path| Some(not_read(path, &std::fs::read(path).err()?)));
+    let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
     // What cannot be read says nothing of the place.
     let drop_ins = conf_d(&path.with_file_name("conf.d")).unwrap_or_default();
     let mut texts = std::iter::once(path).chain(drop_ins).rev().filter_map(|path| std::fs::read(path).ok());
     let said = texts.find_map(|text| spool_dir_in(&String::from_utf8_lossy(&text)));
     let spool = overrides.spool.clone().or_else(|| from_env("PILLARBOX_SPOOL")).or(said);
-    let spool = Some(spool.unwrap_or_else(|| PathBuf::from(DEFAULT_SPOOL)));
+    let spool = match (spool, unread) {
+        (None, Some(error)) => return Err(error),
+        (spool, _) => Some(spool.unwrap_or_else(|| PathBuf::from(DEFAULT_SPOOL))),
+    };
     check(Layers { layers: Vec::new(), spool, smarthost: None })
+}
+
+/// A file that is named has to be there and readable.
+fn not_read(path: &Path, error: &io::Error) -> ConfigError {
+    let path_text = path.display();
+    ConfigError::cannot_read(path, error).hint(match error.kind() {
+        io::ErrorKind::NotFound => format!("`pillarbox init --config {path_text}` writes a commented one"),
+        io::ErrorKind::PermissionDenied => {
+            format!("run it as a user who may read {path_text}, or let this one read it")
+        }
+        _ => "name a file that can be read with --config".to_owned(),
+    })
 }
 
 /// `dir` of `[spool]` in a text that need not be TOML from end to end.

@@ -148,3 +148,17 @@ fn a_broken_configuration_is_no_reason_not_to_take_a_message() {
         },
     );
 }
+
+#[test]
+fn a_configuration_that_was_named_and_cannot_be_read_puts_no_message_into_another_spool() {
+    let stage = Stage::new("", "");
+    std::fs::write(stage.dir().join("1.eml"), letter(1, &["ops@example.com"])).unwrap();
+    for (command, hint) in
+        [("nowhere.toml", "`pillarbox init --config nowhere.toml`"), ("spool", "name a file")]
+    {
+        let said = refused(&stage, &["send", "1.eml", "--config", command], 78);
+        assert!(said.contains(&format!("{command}: cannot be read: ")) && said.contains(hint), "{said}");
+    }
+    done(&stage, &["send", "1.eml", "--config", "nowhere.toml", "--spool", "spool"]);
+    assert_eq!(stage.names("pending").len(), 1);
+}
