@@ -13,7 +13,7 @@ pub(super) struct Args {
     which: steer::Which,
 
     /// All that have failed
-    #[arg(long, conflicts_with = "ids", required_unless_present = "ids")]
+    #[arg(long, conflicts_with = "ids")]
     failed: bool,
 }
 

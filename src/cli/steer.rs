@@ -21,6 +21,10 @@ pub(super) struct Which {
 
 /// Does it to each; those behind one that is refused have their turn all the same.
 pub(super) fn run(which: &Which, steer: Steer, command: &'static str) -> Result<u8, Failure> {
+    if which.ids.is_empty() {
+        let failure = Failure::new(exit::USAGE, "no message is named: expected an ID");
+        return Err(failure.hint("`pillarbox list` shows the messages"));
+    }
     each(&Desk::new(&which.config, command)?, &which.ids, steer, which.json)
 }
 

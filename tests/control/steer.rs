@@ -45,6 +45,15 @@ fn what_is_held_waits_out_of_line_until_it_is_released() {
 }
 
 #[test]
+fn who_names_no_message_is_told_how() {
+    let stage = Stage::new("", "");
+    for command in ["hold", "release", "retry", "remove"] {
+        let ran = stage.pillarbox(&[command]);
+        assert!(ran.code == 64 && ran.stderr.contains("ID"), "{command}: {ran:?}");
+    }
+}
+
+#[test]
 fn what_is_removed_is_gone_for_good() {
     with_and_without_a_service(
         || paused_with_two(""),
