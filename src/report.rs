@@ -43,9 +43,10 @@ impl Report<'_> {
             };
             text.push_str(&format!("- <{mailbox}>: {what}\n"));
         }
+        let id = file.split('_').next().unwrap_or(file);
         text.push_str(&format!(
             "\nThe message lies beside this file, as it was dropped:\n  {file}\n\
-             To try again when the cause is mended, copy it into pickup/ under a new name.\n"
+             To try again when the cause is mended: `pillarbox retry {id}`. Who has it already does not get it again.\n"
         ));
         text
     }
@@ -73,5 +74,6 @@ mod tests {
             "- <a@example.com>: refused: the server said: 550 5.1.1 nobody here (in reply to RCPT TO)"
         ));
         assert!(text.contains("- line 3: To: expected an address\n") && text.contains("\n  x_alarm.eml\n"));
+        assert!(text.contains("`pillarbox retry x`"), "who has it already must not get it again: {text}");
     }
 }
