@@ -185,7 +185,7 @@ impl Spool {
         Ok(())
     }
 
-    /// What the disk says of a pause; a text that cannot be read is one all the same.
+    /// What the disk says of a pause.
     pub(super) fn find_pause(&self) {
         self.set_paused(read_pause(&*self.fs));
     }
@@ -240,14 +240,14 @@ impl Spool {
     }
 }
 
-/// Since when nothing is to be sent, as the disk has it.
+/// Since when nothing is to be sent, as the disk has it. What cannot be read is a pause all the same.
 pub fn read_pause(fs: &dyn Fs) -> Option<UnixTime> {
-    let file = fs.open(Dir::Meta, OsStr::new(PAUSED)).ok()?;
     let mut text = [0; 32];
-    let secs = file
-        .read_at(&mut text, 0)
-        .ok()
-        .and_then(|read| str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok()));
+    let read = match fs.open(Dir::Meta, OsStr::new(PAUSED)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        opened => opened.and_then(|file| file.read_at(&mut text, 0)),
+    };
+    let secs = read.ok().and_then(|read| str::from_utf8(&text[..read]).ok()?.trim().parse().ok());
     Some(UnixTime::from_secs(secs.unwrap_or(0)))
 }
 
@@ -333,5 +333,16 @@ mod tests {
         bench.spool.recover().unwrap();
         assert_eq!(bench.spool.paused(), None);
         bench.spool.resume().unwrap();
+    }
+
+    #[test]
+    fn a_pause_that_cannot_be_read_is_one() {
+        let bench = Bench::new();
+        bench.spool.pause(UnixTime::from_secs(7)).unwrap();
+        bench.disk.ask_first(|what, dir| {
+            ((what, dir) == ("open", Dir::Meta)).then(|| io::Error::from_raw_os_error(libc::EMFILE))
+        });
+        bench.spool.recover().unwrap();
+        assert_eq!(bench.spool.paused(), Some(UnixTime::from_secs(0)));
     }
 }
