@@ -4,6 +4,8 @@
 //! rules. In line the messages leave in order, and the head may hold those behind it for as long as the budget lasts;
 //! those aside are tried on a schedule of their own, in turn with the line.
 
+use std::collections::BTreeSet;
+
 use super::asides::Asides;
 use super::breaker::{Blame, Breaker};
 use super::rate::Pace;
@@ -66,6 +68,12 @@ impl Schedule {
     /// While the breaker is open: the messages that opened it and those refused since. None of them is given up.
     pub fn failed_while_open(&self) -> Vec<QueueId> {
         self.breaker.open.iter().flat_map(|open| open.failed.iter().copied()).collect()
+    }
+
+    /// Those that were given up, and will wait again if the breaker opens.
+    pub fn may_come_back(&self) -> BTreeSet<QueueId> {
+        let in_row = self.breaker.row.iter().map(|failing| failing.id);
+        in_row.chain(self.failed_while_open()).collect()
     }
 
     /// Whether what is to outlive this run has changed since this was asked.

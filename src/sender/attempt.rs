@@ -92,6 +92,7 @@ impl Sender {
         let stage = end.stage();
         let taken = news.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered(_)));
         let ruling = self.rule(&in_flight, end);
+        self.spool.set_may_come_back(self.schedule.may_come_back());
         for (mailbox, outcome) in &news {
             match (ruling.fate, outcome) {
                 // It is the configuration's, and the message waits.
@@ -255,7 +256,8 @@ impl Sender {
             report = in_flight.name().report(),
             "refused"
         );
-        let mut record = Record::empty();
+        // An envelope that was given stands nowhere else.
+        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
         record.failed = Some(self.failure(&in_flight, &[], &[refusal.to_string()]));
         self.spool.fail(in_flight, &record)?;
         Ok(Attempt::NotSent)
@@ -266,7 +268,7 @@ impl Sender {
         let id = in_flight.name().id;
         tracing::error!(id = %id, %error, "message-unreadable");
         self.spool.defer(in_flight, None)?;
-        self.spool.set_unconfigured(id, format!("it cannot be read: {error}"));
+        self.spool.set_unreadable(id, error.to_string());
         Ok(Attempt::NotSent)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::prepare::setback;
 use super::{PassEnd, Said, Sender};
 use crate::mail::QueueId;
-use crate::policy::{Queue, Setback, Standing};
+use crate::policy::{Memory, Queue, Setback, Standing};
 use crate::spool::{Record, Spool, SpoolError, read_record};
 
 impl Queue for Spool {
@@ -68,8 +68,7 @@ impl Sender {
     pub(super) fn recall(&mut self) {
         let fs = self.spool.fs().clone();
         if let Some(said) = Said::read(&*fs) {
-            self.schedule.recall(&said.memory, &self.clock.boot(), self.clock.monotonic());
-            self.to_bring_back = self.schedule.failed_while_open();
+            self.go_on_from(&said.memory);
         }
         for id in self.spool.asides(|asides| asides.collect::<Vec<_>>()) {
             // One that cannot be read says so when its turn comes.
@@ -77,6 +76,18 @@ impl Sender {
                 self.schedule.recall_aside(id, deferral);
             }
         }
+    }
+
+    /// What the next sender of this process begins with. The disk may have been too full to keep it.
+    pub fn memory(&self) -> Memory {
+        self.schedule.memory(&self.clock.boot())
+    }
+
+    /// Begins with what another sender knew, instead of what stands on the disk.
+    pub fn go_on_from(&mut self, memory: &Memory) {
+        self.schedule.recall(memory, &self.clock.boot(), self.clock.monotonic());
+        self.to_bring_back = self.schedule.failed_while_open();
+        self.spool.set_may_come_back(self.schedule.may_come_back());
     }
 
     /// Takes a waiting message out of line.

@@ -123,14 +123,18 @@ impl Line {
         self.sent
     }
 
-    pub(super) fn uncount_sent(&mut self, gone: u64) {
-        self.sent = self.sent.saturating_sub(gone);
+    pub(super) fn set_sent(&mut self, count: u64) {
+        self.sent = count;
     }
 
-    pub(super) fn set_unconfigured(&mut self, id: QueueId, why: String) {
+    pub(super) fn set_failed(&mut self, count: u64) {
+        self.failed = count;
+    }
+
+    pub(super) fn set_out_of_line(&mut self, id: QueueId, why: OutOfLine) {
         let aside = |(waiting, _)| waiting;
         if let Some(waiting) = self.in_line.remove(&id).or_else(|| self.out_of_line.remove(&id).map(aside)) {
-            self.insert(waiting, Some(OutOfLine::Unconfigured(why)));
+            self.insert(waiting, Some(why));
         }
     }
 

@@ -33,6 +33,7 @@ mod sync;
 mod tests;
 mod transition;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -68,6 +69,7 @@ pub struct Spool {
     limits: Mutex<Limits>,
     reserve: Mutex<Option<room::Reserve>>,
     paused: Mutex<Option<UnixTime>>,
+    may_come_back: Mutex<BTreeSet<QueueId>>,
     _lease: Box<dyn Lease>,
 }
 
@@ -90,6 +92,7 @@ impl Spool {
             limits: Mutex::default(),
             reserve: Mutex::default(),
             paused: Mutex::default(),
+            may_come_back: Mutex::default(),
             _lease: lease,
         }
     }
@@ -137,7 +140,13 @@ impl Spool {
     /// Takes a message out of line because the configuration lacks what it needs; `why` names the setting.
     /// Not on disk: it is asked again at the next start.
     pub fn set_unconfigured(&self, id: QueueId, why: String) {
-        self.line().set_unconfigured(id, why);
+        self.line().set_out_of_line(id, OutOfLine::Unconfigured(why));
+    }
+
+    /// Takes a message out of line because the disk does not give its bytes: it is looked at again, see
+    /// [`Spool::look_again_at_unreadable`].
+    pub fn set_unreadable(&self, id: QueueId, why: String) {
+        self.line().set_out_of_line(id, OutOfLine::Unreadable(why));
     }
 
     /// Whether a disk call failed half-way through a transition.

@@ -1,5 +1,6 @@
 //! What may be taken, and what is kept: the limits of the queue, and room on the disk for what must be written down.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -9,6 +10,7 @@ use super::name::{Name, record_name};
 use super::sync::DELIVER_SENT;
 use super::{Spool, SpoolError};
 use crate::fs::{Dir, File, Fs};
+use crate::mail::QueueId;
 
 /// The name in `meta/` of the room that is set aside; as any name with this ending it is removed by recovery.
 pub(super) const RESERVE: &str = ".reserve.tmp";
@@ -119,9 +121,10 @@ impl Spool {
         }
         self.sync_dir(Dir::Sent, DELIVER_SENT)?;
         let sent = self.line().count_sent();
-        if sent > keep + keep / SLACK {
-            let gone = self.forget_oldest(Dir::Sent, sent - keep);
-            self.line().uncount_sent(gone);
+        if sent > keep + keep / SLACK
+            && let Some(left) = self.forget_oldest(Dir::Sent, keep)
+        {
+            self.line().set_sent(left);
         }
         Ok(true)
     }
@@ -130,23 +133,29 @@ impl Spool {
     pub(super) fn forget_oldest_failed(&self) {
         let Some(keep) = self.limits().keep_failed else { return };
         let failed = self.counts().failed;
-        if failed > keep + keep / SLACK {
-            let gone = self.forget_oldest(Dir::Failed, failed - keep);
-            self.line().uncount_failed(gone);
+        if failed > keep + keep / SLACK
+            && let Some(left) = self.forget_oldest(Dir::Failed, keep)
+        {
+            self.line().set_failed(left);
         }
     }
 
-    /// Removes the `count` oldest messages of `dir`, and returns how many are gone. Nothing is synced: what comes back is
+    /// Removes the oldest messages of `dir` that are more than `keep`, and returns how many are left; `None` if that is not
+    /// known. They are counted anew: an operator may have taken some away by hand. Nothing is synced: what comes back is
     /// removed the next time. What cannot be removed stays, and is told of.
-    fn forget_oldest(&self, dir: Dir, count: u64) -> u64 {
+    fn forget_oldest(&self, dir: Dir, keep: u64) -> Option<u64> {
         let mut names: Vec<Name> = Vec::new();
         if let Err(error) = self.fs.list(dir, &mut |file, _| names.extend(Name::parse(file))) {
             tracing::warn!(dir = dir.name(), %error, "old-messages-not-removed");
-            return 0;
+            return None;
         }
         names.sort_by_key(|name| name.id);
-        let mut gone = 0;
-        for name in names.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        let mut left = names.len() as u64;
+        let may_come_back = self.may_come_back.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for name in names.iter().filter(|name| !may_come_back.contains(&name.id)) {
+            if left <= keep {
+                break;
+            }
             let mut files = vec![(dir, OsString::from(name.to_string()))];
             if dir == Dir::Failed {
                 files.extend([(dir, name.report().into()), (Dir::Meta, record_name(name.id).into())]);
@@ -155,14 +164,19 @@ impl Spool {
                 match self.fs.unlink(dir, &file) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         tracing::warn!(dir = dir.name(), %error, "old-messages-not-removed");
-                        return gone;
+                        return Some(left);
                     }
                     _ => {}
                 }
             }
-            gone += 1;
+            left -= 1;
         }
-        gone
+        Some(left)
+    }
+
+    /// These are kept in `failed/` whatever the limit, until others are named: they may wait again.
+    pub fn set_may_come_back(&self, ids: BTreeSet<QueueId>) {
+        *self.may_come_back.lock().unwrap_or_else(PoisonError::into_inner) = ids;
     }
 }
 
@@ -248,6 +262,24 @@ mod tests {
         bench.spool.fs().list(Dir::Failed, &mut |_, _| files += 1).unwrap();
         bench.spool.fs().list(Dir::Meta, &mut |_, _| files += 1).unwrap();
         assert_eq!(files, 3, "a message, its report, its record");
+    }
+
+    #[test]
+    fn what_an_operator_took_away_by_hand_is_not_made_up_for_by_newer_ones() {
+        let bench = Bench::new();
+        bench.spool.set_limits(Limits { keep_sent: 2, keep_failed: Some(2), ..Limits::default() });
+        bench.drop_and_accept(&["a", "b", "c", "d", "e", "f", "g", "h"]);
+        (0..2).for_each(|_| bench.deliver_head());
+        (0..2).for_each(|_| bench.fail_head());
+        for dir in [Dir::Sent, Dir::Failed] {
+            let mut files = Vec::new();
+            bench.spool.fs().list(dir, &mut |file, _| files.push(file.to_owned())).unwrap();
+            files.iter().for_each(|file| bench.spool.fs().unlink(dir, file).unwrap());
+        }
+        (0..2).for_each(|_| bench.deliver_head());
+        (0..2).for_each(|_| bench.fail_head());
+        assert_eq!(names(&bench.spool, Dir::Sent), ["e", "f"]);
+        assert_eq!(names(&bench.spool, Dir::Failed), ["g", "h"]);
     }
 
     #[test]

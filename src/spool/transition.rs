@@ -105,7 +105,8 @@ impl Spool {
         for waiting in unreadable {
             let id = waiting.name.id;
             let opened = self.fs.open(Dir::Pending, OsStr::new(&waiting.name.to_string()));
-            let (Ok(_), Ok(record)) = (opened, self.record_if_any(id)) else {
+            let (Ok(()), Ok(record)) = (opened.and_then(|file| read_through(&*file)), self.record_if_any(id))
+            else {
                 continue;
             };
             tracing::info!(%id, "message-readable");
@@ -279,6 +280,17 @@ impl Spool {
 
     pub(super) fn read_record(&self, id: QueueId) -> Result<Record, String> {
         read_record(&*self.fs, id)
+    }
+}
+
+/// Whether the disk gives all of it.
+fn read_through(file: &dyn File) -> io::Result<()> {
+    let (mut block, mut offset) = (vec![0; 64 * 1024], 0);
+    loop {
+        match file.read_at(&mut block, offset)? {
+            0 => return Ok(()),
+            read => offset += read as u64,
+        }
     }
 }
 

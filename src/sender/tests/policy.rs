@@ -1,9 +1,10 @@
 //! What ends a message, what stops the queue, and what is known after a restart.
 
 use super::*;
-use crate::mail::QueueId;
+use crate::fs::Fs as _;
+use crate::mail::{Envelope, QueueId, ReversePath};
 use crate::policy::Rate;
-use crate::spool::{Record, read_record};
+use crate::spool::{Limits, Place, Record, read_record};
 
 /// Says `said` to every RCPT, and yes to the rest.
 async fn saying(said: &'static str) -> (u16, mpsc::UnboundedReceiver<String>) {
@@ -346,4 +347,101 @@ async fn what_rode_is_not_sent_when_its_message_is_held_or_removed_meanwhile() {
         bench.pass(&mut sender).await;
         assert_eq!(all(&mut told), ["first", "last"], "removes: {removes}");
     }
+}
+
+#[tokio::test]
+async fn what_a_breaker_may_bring_back_is_kept_whatever_keep_failed_says() {
+    let bench = Bench::new();
+    let limits = Limits { keep_failed: Some(1), ..Limits::default() };
+    bench.spool.set_limits(limits);
+    for name in ["one", "two", "three"] {
+        bench.accept(name, &format!("{name}@example.com"));
+    }
+    let (port, _told) = saying("550 5.7.1 relaying denied").await;
+    let mut sender = bench.sender(port);
+    assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)));
+    assert_eq!((bench.spool.counts().failed, bench.spool.counts().in_line), (0, 3));
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_for_its_bytes_keeps_the_envelope_that_was_given_with_it() {
+    let bench = Bench::new();
+    let now = UnixTime::from_secs(1);
+    let mut submission = bench.spool.submit().unwrap().unwrap();
+    submission.append(b"To: header@example.com\nSubject: given\n\ntext\n").unwrap();
+    let given = Envelope::new(ReversePath::Null, ["given@example.com".parse().unwrap()]).unwrap();
+    let name = submission.finish("given".as_ref(), Some(&given), now, &|_, _| None).unwrap().name;
+    let rewrite = |dir, bytes: &[u8]| {
+        let file = name.to_string();
+        bench.disk.unlink(dir, file.as_ref()).unwrap();
+        bench.disk.create(dir, file.as_ref()).unwrap().append(bytes).unwrap();
+    };
+    rewrite(Dir::Pending, b"Subject: given\n\n\0");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    let (port, mut told) = server(move |said| {
+        heard.lock().unwrap().extend(said.starts_with("RCPT").then(|| said.to_owned()));
+        "250 ok"
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    bench.pass(&mut sender).await;
+    rewrite(Dir::Failed, b"To: header@example.com\nSubject: given\n\ntext\n");
+    bench.spool.retry(name.id, Place::Aside).unwrap().unwrap();
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["given"]);
+    assert_eq!(*asked.lock().unwrap(), ["RCPT TO:<given@example.com>"]);
+}
+
+#[tokio::test]
+async fn a_message_that_the_disk_does_not_give_is_looked_at_again() {
+    let bench = Bench::new();
+    bench.accept("sick", "b@example.com");
+    bench.accept("well", "b@example.com");
+    let (port, mut told) = server(|_| "250 ok").await;
+    let mut sender = bench.sender(port);
+    let sick = Arc::new(AtomicU64::new(1));
+    let left = sick.clone();
+    bench.disk.ask_first(move |what, dir| {
+        let fails = what == "read" && dir == Dir::Pending;
+        (fails && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok())
+            .then(|| std::io::Error::from_raw_os_error(libc::EIO))
+    });
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["well"]);
+    assert_eq!(bench.spool.counts().held, 1, "it is shown so");
+    sick.store(1, Ordering::SeqCst);
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), [""; 0], "the disk does not give it yet");
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["sick"]);
+}
+
+#[tokio::test]
+async fn a_breaker_that_opened_on_a_full_disk_brings_back_what_it_has_to_once_there_is_room() {
+    let bench = Bench::new();
+    for name in ["one", "two", "three"] {
+        bench.accept(name, &format!("{name}@example.com"));
+    }
+    let disk = bench.disk.clone();
+    let (port, _told) = server(move |asked| {
+        if asked.contains("<three@") {
+            disk.ask_first(|what, dir| {
+                ((what, dir) == ("create", Dir::Meta)).then(|| std::io::ErrorKind::StorageFull.into())
+            });
+        }
+        if asked.starts_with("RCPT") { "550 5.7.1 relaying denied" } else { "250 ok" }
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    bench.clock.advance(31);
+    assert!(sender.pass(None, &mut Stop::pair().1).await.is_err());
+    assert_eq!(bench.spool.counts().failed, 2);
+    bench.disk.mend();
+    bench.spool.recover().unwrap();
+    let mut next = bench.sender(port);
+    assert!(next.schedule.may_come_back().is_empty(), "the disk has kept nothing");
+    next.go_on_from(&sender.memory());
+    bench.pass(&mut next).await;
+    assert_eq!((bench.spool.counts().failed, bench.spool.counts().in_line), (0, 3));
 }
