@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -32,11 +32,19 @@ pub(super) struct Hands {
     waiting: JoinSet<()>,
     wake: Arc<Wake>,
     hints: mpsc::Sender<Hint>,
+    /// Where those go who still wait when pickup and sender are started anew.
+    asking: async_mpsc::UnboundedSender<Asked>,
+    started_anew: watch::Sender<bool>,
 }
 
 impl Hands {
-    pub(super) fn new(wake: Arc<Wake>, hints: mpsc::Sender<Hint>) -> Hands {
-        Hands { at_work: JoinSet::new(), waiting: JoinSet::new(), wake, hints }
+    pub(super) fn new(
+        wake: Arc<Wake>,
+        hints: mpsc::Sender<Hint>,
+        asking: async_mpsc::UnboundedSender<Asked>,
+    ) -> Hands {
+        let (at_work, waiting) = (JoinSet::new(), JoinSet::new());
+        Hands { at_work, waiting, wake, hints, asking, started_anew: watch::Sender::new(false) }
     }
 
     /// When the next is done: an error if the spool is faulted by it. Never if there is nothing to do.
@@ -49,9 +57,12 @@ impl Hands {
         }
     }
 
-    /// Ends them. Who has had no answer yet is told to try again.
+    /// Ends them. If pickup and sender are started anew, whoever waits for a pass waits for one of theirs; who has had no
+    /// answer otherwise is told to try again.
     pub(super) async fn finish(&mut self, has_time: bool) {
         if has_time {
+            self.started_anew.send_replace(true);
+            while self.waiting.join_next().await.is_some() {}
             let all = async { while self.at_work.join_next().await.is_some() {} };
             // What is not done by then has to be asked for again.
             drop(timeout(HANDS_WITHIN, all).await);
@@ -118,6 +129,7 @@ impl Service<'_> {
         let (spool, wake, hints) = (self.spool.clone(), hands.wake.clone(), hands.hints.clone());
         let (patterns, settle) =
             (self.settings.config.pickup.patterns.clone(), self.settings.config.pickup.settle);
+        let (asking, mut started_anew) = (hands.asking.clone(), hands.started_anew.subscribe());
         hands.waiting.spawn(async move {
             // If it has ended, so will this.
             drop(hints.send(Hint::Rescan));
@@ -126,9 +138,20 @@ impl Service<'_> {
                     sleep(LOOK_AGAIN).await;
                 }
             };
-            // What is not accepted by then is left, as by a flush of one's own.
-            drop(timeout(settle * 2 + ACCEPTED_WITHIN, accepted).await);
-            let pass = wake.flush().await;
+            let passed = async {
+                // What is not accepted by then is left, as by a flush of one's own.
+                drop(timeout(settle * 2 + ACCEPTED_WITHIN, accepted).await);
+                wake.flush().await
+            };
+            let pass = tokio::select! {
+                pass = passed => pass,
+                Ok(_) = started_anew.wait_for(|anew| *anew) => {
+                    // The loop that hears it outlives this task, or the service ends and whoever asked is told so.
+                    let body = async_mpsc::channel(1).1;
+                    drop(asking.send(Asked { request: Request::Flush, body, answer }));
+                    return;
+                }
+            };
             let flushed: Flushed = flush::flushed(pass.end, pass.delivered, &spool);
             tell(answer, Ok(Answer::Flushed(flushed)));
         });

@@ -25,6 +25,7 @@ use crate::control::view::Facts;
 use crate::control::{Asked, Code, Refused, Reloaded, Server, listen};
 use crate::fs::{Clock, Dir, SystemClock};
 use crate::pickup::{Driver, Hint, Pickup};
+use crate::policy::Memory;
 use crate::sender::{Sender, Stop, Wake};
 use crate::spool::{Accepted, Recovered, Spool, SpoolError};
 
@@ -112,6 +113,8 @@ struct Service<'a> {
     asking: async_mpsc::UnboundedSender<Asked>,
     asked: async_mpsc::UnboundedReceiver<Asked>,
     manager: Manager,
+    /// What the last sender knew.
+    memory: Option<Memory>,
 }
 
 async fn serve(settings: Settings<'_>, spool: Arc<Spool>) -> Result<(), ServiceError> {
@@ -158,7 +161,7 @@ impl<'a> Service<'a> {
     fn new(settings: Settings<'a>, spool: Arc<Spool>, manager: Manager) -> Service<'a> {
         let (asking, asked) = async_mpsc::unbounded_channel();
         let (clock, facts) = (Arc::new(SystemClock), Arc::default());
-        let service = Service { settings, spool, clock, facts, asking, asked, manager };
+        let service = Service { settings, spool, clock, facts, asking, asked, manager, memory: None };
         service.take_over();
         service
     }
@@ -279,9 +282,12 @@ impl<'a> Service<'a> {
             .map_err(ServiceError::System)?;
         let telling = tokio::spawn(self.manager.clone().follow(spool.clone(), wake.clone()));
         let mut sender = Sender::new(spool.clone(), clock, setup::sender_options(&self.settings.config));
+        if let Some(memory) = self.memory.take() {
+            sender.go_on_from(&memory);
+        }
         self.say_ready();
-        let mut hands = Hands::new(wake.clone(), hints.clone());
-        let mut sending = std::pin::pin!(sender.run(&wake, &mut stop));
+        let mut hands = Hands::new(wake.clone(), hints.clone(), self.asking.clone());
+        let mut sending = Box::pin(sender.run(&wake, &mut stop));
         let (mut sender_runs, mut pickup_runs) = (true, true);
         let (mut told_to_stop, mut reload) = (false, false);
         let mut fault = None;
@@ -319,10 +325,14 @@ impl<'a> Service<'a> {
             // service goes on behind it.
             let has_ended = !sender_runs || !pickup_runs || fault.is_some() || told_to_stop;
             if has_ended || reload {
+                stop_sender.send_replace(true);
+            }
+            // Under a new configuration what is in flight has all the time it needs, and what is dropped meanwhile must not
+            // wait for it.
+            if has_ended {
                 telling.abort();
                 // It may never make another round.
                 self.manager.set_pickup(None);
-                stop_sender.send_replace(true);
                 // The pickup may have ended already.
                 drop(hints.send(Hint::Stop));
             }
@@ -330,6 +340,8 @@ impl<'a> Service<'a> {
                 hurry.send_replace(true);
             }
         }
+        drop(sending);
+        self.memory = Some(sender.memory());
         hands.finish(fault.is_none() && !told_to_stop).await;
         if pickup.join().is_err() {
             return Err(ServiceError::System(std::io::Error::other("the pickup thread has panicked")));

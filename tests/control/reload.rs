@@ -47,6 +47,31 @@ fn a_new_configuration_is_in_force_without_a_message_in_flight_being_lost() {
 }
 
 #[test]
+fn while_what_is_in_flight_ends_under_the_configuration_before_drops_are_accepted_and_a_flush_waits() {
+    let gate = Arc::new(Gate::default());
+    let pass = Arc::clone(&gate);
+    let server = Server::scripted(move |asked| {
+        if asked.line == "." {
+            pass.pass();
+        }
+        Answer::Usual
+    });
+    let stage = Stage::new(&plain(server.port()), "");
+    let service = stage.run();
+    stage.drop_letters([1]);
+    server.wait_heard(".", 1);
+    done(&stage, &["reload"]);
+    stage.drop_letters([2]);
+    service.wait_log_times("INFO accepted", 2);
+    let flush = stage.start(stage.command(&["flush", "--strict"]));
+    gate.open();
+    server.wait_taken(2);
+    assert_eq!({ flush }.ended(), 0);
+    assert_eq!(server.subjects(), alarms([1, 2]));
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
 fn a_wrong_configuration_leaves_the_one_before_in_force_and_says_what_is_wrong() {
     let server = Server::start();
     let stage = Stage::new(&plain(server.port()), "");
