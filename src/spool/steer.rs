@@ -138,6 +138,13 @@ impl Spool {
         // a rename the other way must not be torn by that.
         let text = name.to_string();
         let linked = self.fs.link(Dir::Failed, OsStr::new(&text), Dir::Pending, OsStr::new(&text));
+        let linked = match linked.as_ref().map_err(io::Error::raw_os_error) {
+            // A filesystem without links: a rename is the best that it has.
+            Err(Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                self.fs.rename(Dir::Failed, OsStr::new(&text), Dir::Pending, OsStr::new(&text))
+            }
+            _ => linked,
+        };
         linked.map_err(|e| self.fault(SpoolError::new(format!("link {text} into pending/"), e)))?;
         self.sync_dir(Dir::Pending, RETRY_PENDING)?;
         self.take_away(Dir::Failed, &text)?;
@@ -319,6 +326,17 @@ mod tests {
         let waiting: Vec<bool> = recipients.iter().map(crate::spool::Recipient::is_waiting).collect();
         assert_eq!(waiting, [false, true]);
         bench.spool.defer(in_flight, None).unwrap();
+    }
+
+    #[test]
+    fn a_message_is_brought_back_also_where_there_are_no_links() {
+        let bench = Bench::new();
+        bench.drop_and_accept(&["a"]);
+        let id = bench.id("a");
+        bench.fail(id);
+        bench.disk.ask_first(|what, _| (what == "link").then(|| io::Error::from_raw_os_error(libc::EPERM)));
+        bench.spool.retry(id, Place::Line).unwrap().unwrap();
+        assert_eq!((bench.spool.head(), names(&bench.spool, Dir::Failed)), (Some(id), Vec::new()));
     }
 
     #[test]

@@ -109,6 +109,10 @@ impl Spool {
             else {
                 continue;
             };
+            if record.as_ref().is_some_and(|record| record.failed.is_some()) {
+                // Its failure was decided: the next recovery carries it out.
+                continue;
+            }
             tracing::info!(%id, "message-readable");
             let mut line = self.line();
             line.remove(id);
