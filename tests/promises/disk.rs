@@ -212,6 +212,65 @@ fn n8_a_full_disk_loses_nothing_and_work_resumes_when_there_is_room() {
     assert_eq!(small.service.stop(), 0);
 }
 
+#[test]
+fn n8_without_an_inode_nothing_is_taken_or_sent_that_could_not_be_written_down() {
+    let server = Server::scripted(|_| Answer::SayAndCut("421 4.3.2 down"));
+    let stage = Stage::new(&plain(server.port()), "");
+    stage.set("rescan", "\"300ms\"");
+    let Some(small) = SmallDisk::on(&stage, "mount -t tmpfs -o size=8m,nr_inodes=64,mode=700 tmpfs \"$1\"")
+    else {
+        return;
+    };
+    small.drop_in("1.eml", letter(1, &["ops@example.com"])).unwrap();
+    small.service.wait_log_times("INFO accepted", 1);
+    let ballast = |n: usize| format!("{}/ballast-{n}", small.inside);
+    let used = (0..).take_while(|n| fs::write(ballast(*n), "").is_ok()).count();
+    (0..8).for_each(|n| fs::remove_file(ballast(n)).unwrap());
+    small.drop_in("2.eml", letter(2, &["ops@example.com"])).unwrap();
+    small.service.wait_log("ERROR no-room inodes are free");
+    assert_eq!(small.service.log().matches("INFO accepted").count(), 1);
+    // Not one is left for what the server may say.
+    (0..8).for_each(|n| drop(fs::write(ballast(n), "")));
+    server.follow(|_| Answer::Usual);
+    small.service.wait_log("ERROR spool-fault set room aside No space left on device");
+    assert_eq!(server.taken().len(), 0);
+    (0..used).for_each(|n| drop(fs::remove_file(ballast(n))));
+    server.wait_taken(2);
+    assert_eq!(server.subjects(), alarms([1, 2]));
+    assert_eq!(small.service.stop(), 0);
+}
+
+#[test]
+fn n8_on_a_disk_that_turns_read_only_nothing_is_sent_and_nothing_is_lost() {
+    let server = Server::scripted(|_| Answer::SayAndCut("421 4.3.2 down"));
+    let stage = Stage::new(&plain(server.port()), "");
+    let image = stage.dir().join("disk.img");
+    fs::write(&image, vec![0; 16 << 20]).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return SmallDisk::say_skipped("mkfs.ext4 is needed");
+    }
+    let mount = format!("mount -o loop {} \"$1\" && chmod 700 \"$1\"", image.display());
+    let Some(small) = SmallDisk::on(&stage, &mount) else { return };
+    small.drop_in("1.eml", letter(1, &["ops@example.com"])).unwrap();
+    small.service.wait_log("INFO accepted");
+    // What ext4 does when its journal cannot be written.
+    let spool = stage.spool();
+    let mut abort = Command::new("nsenter");
+    abort
+        .args(["--mount", "--target", &small.service.id().to_string(), "mount", "-o", "remount,abort"])
+        .arg(&spool);
+    assert!(abort.status().unwrap().success());
+    server.follow(|_| Answer::Usual);
+    small.service.wait_log("ERROR spool-fault Read-only file system");
+    pass_time(Duration::from_millis(300));
+    assert_eq!(server.taken().len(), 0);
+    assert_eq!(small.service.stop(), 0);
+    let again = SmallDisk::on(&stage, &mount).unwrap();
+    server.wait_taken(1);
+    assert_eq!(again.service.stop(), 0);
+}
+
 /// The service in a mount namespace of its own, its spool on a disk of 256 KiB.
 pub(crate) struct SmallDisk {
     pub(crate) service: Service,
@@ -222,21 +281,28 @@ pub(crate) struct SmallDisk {
 impl SmallDisk {
     /// `None`, and a loud word, where only root may do this.
     pub(crate) fn run(stage: &Stage) -> Option<SmallDisk> {
+        SmallDisk::on(stage, "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$1\"")
+    }
+
+    /// Past the test harness, which swallows what a test that passes prints.
+    fn say_skipped(why: &str) {
+        let skipped = format!("SKIPPED: a test of a disk that says no: {why}\n");
+        std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).unwrap();
+    }
+
+    /// The same on a disk that the shell command `mount` mounts at `$1`.
+    fn on(stage: &Stage, mount: &str) -> Option<SmallDisk> {
         let probe = tempfile::tempdir().unwrap();
         let mut command = Command::new("unshare");
         command.args(["--mount", "mount", "-t", "tmpfs", "tmpfs"]).arg(probe.path());
         if !command.output().is_ok_and(|output| output.status.success()) {
-            let skipped =
-                "SKIPPED: a test of a full disk: only root may mount a small tmpfs (unshare --mount)\n";
-            // Past the test harness, which swallows what a test that passes prints.
-            std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes()).unwrap();
+            SmallDisk::say_skipped("only root may mount a small tmpfs (unshare --mount)");
             return None;
         }
         // The namespace dies with the service; the test drops and looks through /proc.
-        let script = "mount -t tmpfs -o size=256k,mode=700 tmpfs \"$1\" && \"$2\" init --spool \"$1\" >&2 \
-            && exec \"$2\" run --config \"$3\"";
+        let script = format!("{mount} && \"$2\" init --spool \"$1\" >&2 && exec \"$2\" run --config \"$3\"");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script, "sh"]).arg(stage.spool());
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(stage.spool());
         command.arg(env!("CARGO_BIN_EXE_pillarbox")).arg(stage.config());
         let service = stage.start(command);
         service.wait_log("ready");

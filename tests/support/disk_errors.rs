@@ -135,9 +135,10 @@ fn errors_everywhere(verb: Verb) {
     let failures: Vec<Fail> = (1..=calls)
         .flat_map(|from| COUNTS.map(|count| (from, count)))
         .enumerate()
-        // Each call gets both errors: one of them alone, the other with those that follow.
+        // Alone it is an error of the disk or of room; with those that follow, of room or a disk that turned read-only.
         .map(|(n, (from, count))| {
-            let errno = [libc::EIO, libc::ENOSPC][(n / 2 + n) % 2];
+            let errnos = if count == 1 { [libc::EIO, libc::ENOSPC] } else { [libc::EROFS, libc::ENOSPC] };
+            let errno = errnos[n / 2 % 2];
             Fail { from, count, ..failure(verb, errno) }
         })
         .collect();
