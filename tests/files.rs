@@ -233,7 +233,7 @@ impl Bench {
     fn rights(&mut self) {
         self.rename_in(OsStr::new("private.eml"), &letter("private", b"x\n"), PRODUCER, 0o600);
         let hint = "it has mode 0600 and owner 64998: chmod a+r pickup/private.eml";
-        let (status, log) = ("", "Permission denied");
+        let (status, log) = ("Permission denied (os error 13)", "Permission denied");
         self.expect("0600 of another user", "private.eml", Expect::Left { status, log, hint });
         // As tempfile.NamedTemporaryFile(dir=pickup, delete=False) does it.
         let bytes = letter("own", b"x\n");
@@ -320,7 +320,7 @@ impl Bench {
                         true => logged.is_empty(),
                         false => logged.len() == 1 && logged[0].contains(line) && logged[0].contains(hint),
                     };
-                    // To root nothing is unreadable: status is asked by root here.
+                    // It is the service that answers, as its own user.
                     let is_told = told.as_deref().unwrap_or_default() == *reason;
                     let why = format!(": {}", if reason.is_empty() { line } else { reason });
                     ("left and reported", (is_there && is_logged && is_told).then_some(why))
