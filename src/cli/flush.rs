@@ -40,6 +40,10 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
             }
             Ok(if args.strict { exit::TEMPFAIL } else { exit::OK })
         }
+        // The service stops, or waits for the disk: its log says so, and the next run goes on where it was.
+        Err(NoAnswer::Failed(failure)) if failure.code == exit::TEMPFAIL && !on_terminal => {
+            Ok(if args.strict { exit::TEMPFAIL } else { exit::OK })
+        }
         Err(NoAnswer::Failed(failure)) => Err(failure),
     }
 }

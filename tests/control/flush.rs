@@ -3,12 +3,13 @@
 use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::done;
 use crate::support::server::{Answer, Gate, Server, say};
-use crate::support::stage::{Stage, alarms, letter, plain};
+use crate::support::stage::{Stage, alarms, letter, pass_time, plain};
 
 fn flush(stage: &Stage) -> serde_json::Value {
     serde_json::from_str(&done(stage, &["flush", "--json"])).unwrap()
@@ -93,6 +94,31 @@ fn to_interrupt_a_flush_ends_nothing_but_the_waiting() {
     server.wait_taken(1);
     stage.wait_empty();
     assert_eq!(service.stop(), 0);
+}
+
+/// Cron would mail what it says, through us: the service is restarted, and the next minute's pass finds it.
+#[test]
+fn a_service_that_stops_while_flush_waits_is_nothing_to_mail() {
+    let gate = Arc::new(Gate::default());
+    let pass = Arc::clone(&gate);
+    let server = Server::scripted(move |asked| {
+        if asked.line == "." {
+            pass.pass();
+        }
+        Answer::Usual
+    });
+    let stage = Stage::new(&plain(server.port()), "");
+    let service = stage.run();
+    stage.drop_letters([1]);
+    server.wait_heard(".", 1);
+    let waiting = stage.command(&["flush"]).stderr(Stdio::piped()).spawn().unwrap();
+    pass_time(Duration::from_millis(500));
+    service.signal(Signal::TERM);
+    service.wait_log("INFO stopping");
+    gate.open();
+    let ended = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((ended.status.code(), said), (Some(0), String::new()));
 }
 
 #[test]
