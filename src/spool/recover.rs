@@ -74,7 +74,7 @@ impl Spool {
         self.drop_second_names(&mut found)?;
         self.carry_out_decided_failures(&mut found, &records, &mut recovered)?;
         self.drop_lonely_reports(&mut found)?;
-        self.find_pause();
+        self.find_pause()?;
         for (id, (name, inode)) in std::mem::take(&mut found.sending) {
             self.return_to_pending(&name)?;
             recovered.in_flight.push(name.clone());

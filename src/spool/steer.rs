@@ -192,9 +192,16 @@ impl Spool {
         Ok(())
     }
 
-    /// What the disk says of a pause.
-    pub(super) fn find_pause(&self) {
-        self.set_paused(read_pause(&*self.fs));
+    /// What the disk says of a pause. Where it does not say whether there is one, nobody may guess: mail must not leave during a
+    /// pause, nor wait for the end of one that nobody made.
+    pub(super) fn find_pause(&self) -> Result<(), SpoolError> {
+        let since = match self.fs.stat(Dir::Meta, OsStr::new(PAUSED)) {
+            Ok(_) => read_pause(&*self.fs),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(SpoolError::new("look for meta/paused".into(), e)),
+        };
+        self.set_paused(since);
+        Ok(())
     }
 
     fn set_paused(&self, since: Option<UnixTime>) {
@@ -362,5 +369,17 @@ mod tests {
         });
         bench.spool.recover().unwrap();
         assert_eq!(bench.spool.paused(), Some(UnixTime::from_secs(0)));
+    }
+
+    #[test]
+    fn where_nobody_can_tell_whether_there_is_a_pause_recovery_is_tried_again() {
+        let bench = Bench::new();
+        bench.disk.ask_first(|what, dir| {
+            ((what, dir) == ("stat", Dir::Meta)).then(|| io::Error::from_raw_os_error(libc::EIO))
+        });
+        assert!(bench.spool.recover().is_err() && bench.spool.is_faulted());
+        bench.disk.mend();
+        bench.spool.recover().unwrap();
+        assert_eq!(bench.spool.paused(), None);
     }
 }
