@@ -17,7 +17,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # It looks for the programs too.
 for unit in "$units"/*.service "$units"/*.timer "$units"/*.path; do
-    sed "s|^ExecStart=/usr/bin/pillarbox|ExecStart=$binary|" "$unit" >"$work/${unit##*/}"
+    sed -E "s#^(ExecStart|ExecReload)=/usr/bin/pillarbox#\1=$binary#" "$unit" >"$work/${unit##*/}"
 done
 said=$(SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --recursive-errors=no "$work"/* 2>&1) || { echo "$said"; exit 1; }
 [ -z "$said" ] || { echo "$said"; exit 1; }
