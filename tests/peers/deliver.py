@@ -360,7 +360,8 @@ received = false
                 for name in sorted(os.listdir(os.path.join(self.spool, place)))]
 
     def leftovers(self):
-        meta = os.listdir(os.path.join(self.spool, "meta"))
+        # Room that is set aside for the next outcome, and holds nothing.
+        meta = [name for name in os.listdir(os.path.join(self.spool, "meta")) if name != ".reserve.tmp"]
         return self.waiting() + ["meta/" + name for name in meta
                                  if re.search(r"[0-9a-f]{32}|^\.|\.tmp|~$", name)]
 
