@@ -171,7 +171,7 @@ fn every_mistake_in_the_configuration_is_one_message_with_place_text_and_what_is
             5,
             "a login needs tls = \"required\"",
         ),
-        (smarthost(&smarthost("")), 4, "expected one [[smarthost]], found a second"),
+        (smarthost(&smarthost("")), 4, "two smarthosts are called \"mail.example.com\""),
         ("[delivery]\nretry_interval = \"0s\"\n".into(), 2, "expected a span of time above zero"),
         ("[delivery]\nhold_line = \"never\"\n".into(), 2, "found \"never\"; or \"forever\""),
         ("[delivery]\nreceived = \"no\"\n".into(), 2, "string \"no\", expected a boolean"),

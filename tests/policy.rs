@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pillarbox::mail::{Mailbox, Monotonic, QueueId, Stage};
+use pillarbox::mail::{Mailbox, Monotonic, QueueId, Stage, UnixTime};
 use pillarbox::policy::{
-    End, Expiry, Fate, Memory, Queue, Rate, ReplyKind, Ruling, Schedule, Setback, Standing, Terms, Then,
+    End, Expiry, Fate, Memory, Moment, Queue, Quota, Rate, ReplyKind, Ruling, Schedule, Setback, Standing,
+    Terms, Then,
 };
 
 const INTERVAL: Duration = Duration::from_secs(30);
+const DAY: Duration = Duration::from_secs(86_400);
 const RUNS: u64 = 1_000_000;
 
 /// xorshift64*.
@@ -128,7 +130,10 @@ struct World {
     held: Duration,
     /// What deferred the last that stepped aside, unless something was taken since.
     stepped_aside: Option<Setback>,
-    began: Vec<Duration>,
+    began: Vec<(Duration, u32)>,
+    /// Where in it this boot begins, and what is on record.
+    of_this_boot: usize,
+    counted: usize,
     breaker_is_open: bool,
     tells: bool,
 }
@@ -153,11 +158,15 @@ impl World {
             hold_line: [seconds(0), seconds(30), seconds(60), seconds(100), None][random.below(5) as usize],
             max_age: seconds(600 + random.below(4) * 1200),
             max_attempts: [None, None, Some(1 + random.below(6) as u32)][random.below(3) as usize],
-            rate: [
-                None,
-                None,
-                Some(Rate { count: 1 + random.below(4) as u32, per: Duration::from_secs(60) }),
-            ][random.below(3) as usize],
+            quotas: vec![Quota {
+                smarthost: "mail".into(),
+                rate: [
+                    None,
+                    None,
+                    Some(Rate { count: 1 + random.below(4) as u32, per: Duration::from_secs(60) }),
+                ][random.below(3) as usize],
+                daily: [None, None, None, Some(3 + random.below(40) as u32)][random.below(4) as usize],
+            }],
         };
         World {
             schedule: Schedule::new(terms.clone()),
@@ -177,6 +186,8 @@ impl World {
             held: Duration::ZERO,
             stepped_aside: None,
             began: Vec::new(),
+            of_this_boot: 0,
+            counted: 0,
             breaker_is_open: false,
             tells,
         }
@@ -190,6 +201,11 @@ impl World {
 
     fn clock(&self) -> Monotonic {
         Monotonic(self.now - self.booted)
+    }
+
+    fn moment(&self) -> Moment {
+        let wall = UnixTime::from_secs(1_800_000_000 + self.now.as_secs());
+        Moment { boot: self.boot.to_string(), now: self.clock(), wall }
     }
 
     fn accept(&mut self, nature: Nature) {
@@ -242,11 +258,11 @@ impl World {
     /// The process ends and comes again; what it knew lies in memory/.
     fn restart(&mut self) {
         self.tell(|| "restart".into());
-        let (before, name) = (self.schedule.memory(&self.boot.to_string()), self.boot.to_string());
+        let before = self.schedule.memory(&self.moment());
         if self.schedule.take_changed() {
             self.memory = before;
         }
-        self.begin_again(&name);
+        self.begin_again();
     }
 
     /// The box was off, and what was not synced may be lost.
@@ -254,10 +270,11 @@ impl World {
         let lost = self.random.one_in(3);
         self.tell(|| format!("reboot, memory lost: {lost}"));
         if self.schedule.take_changed() {
-            self.memory = self.schedule.memory(&self.boot.to_string());
+            self.memory = self.schedule.memory(&self.moment());
         }
         if lost {
             self.memory = Memory::default();
+            self.counted = self.began.len();
             self.held = Duration::ZERO;
             self.breaker_is_open = false;
             self.stepped_aside = None;
@@ -266,13 +283,13 @@ impl World {
         self.now += Duration::from_secs(self.random.below(100_000));
         self.boot += 1;
         self.booted = self.now - Duration::from_secs(self.random.below(900));
-        self.began.clear();
-        self.begin_again(&self.boot.to_string());
+        self.of_this_boot = self.began.len();
+        self.begin_again();
     }
 
-    fn begin_again(&mut self, boot: &str) {
+    fn begin_again(&mut self) {
         self.schedule = Schedule::new(self.terms.clone());
-        self.schedule.recall(&self.memory, boot, self.clock());
+        self.schedule.recall(&self.memory, &self.moment());
         for (id, message) in self.shelf.waiting.iter().filter(|(_, m)| m.standing.aside.is_some()) {
             message.deferral.iter().for_each(|deferral| self.schedule.recall_aside(*id, deferral.clone()));
         }
@@ -302,8 +319,14 @@ impl World {
     }
 
     fn transact(&mut self, due: QueueId) {
-        self.check_rate();
-        self.schedule.begins(due, &self.shelf, self.clock());
+        self.schedule.begins(due, &self.shelf);
+        let recipients = self.shelf.waiting[&due].to.len() as u32;
+        if !self.schedule.has_room_for(recipients, self.clock()) {
+            self.tell(|| format!("{due:?}: the day has no room for {recipients}"));
+            return;
+        }
+        self.schedule.sends(recipients, self.clock());
+        self.check_quota(recipients);
         let mut message = self.shelf.waiting.remove(&due).expect("what is due waits");
         if message.standing.aside.is_some() {
             let early = message.last_aside_try.is_some_and(|last| last + INTERVAL > self.now);
@@ -475,11 +498,20 @@ impl World {
         }
     }
 
-    fn check_rate(&mut self) {
-        let Some(rate) = self.terms.rate else { return };
-        self.began.push(self.now);
-        let within = self.began.iter().filter(|began| **began + rate.per > self.now).count();
-        assert!(within <= rate.count as usize, "{within} transactions within {:?}", rate.per);
+    fn check_quota(&mut self, recipients: u32) {
+        let Quota { rate, daily, .. } = &self.terms.quotas[0];
+        self.began.push((self.now, recipients));
+        if let Some(rate) = rate {
+            let began = self.began[self.of_this_boot..].iter();
+            let within = began.filter(|(began, _)| *began + rate.per > self.now).count();
+            assert!(within <= rate.count as usize, "{within} transactions within {:?}", rate.per);
+        }
+        if let Some(daily) = daily {
+            let began = self.began[self.counted..].iter();
+            let day = began.filter(|(began, _)| *began + DAY > self.now).map(|(_, recipients)| recipients);
+            let spent: u32 = day.sum();
+            assert!(spent <= *daily || spent == recipients, "{spent} recipients in a day of {daily}");
+        }
     }
 
     /// The weather stays fair and nothing more happens: whatever waits must leave or expire.

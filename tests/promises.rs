@@ -15,6 +15,8 @@ mod bad_files;
 mod delivery;
 #[path = "promises/disk.rs"]
 mod disk;
+#[path = "promises/failover.rs"]
+mod failover;
 #[path = "promises/flush.rs"]
 mod flush;
 #[path = "promises/login.rs"]

@@ -28,8 +28,10 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     match args.json {
         true => print_json(&reloaded)?,
         false => {
-            let smarthost =
-                reloaded.smarthost.map_or("no smarthost".to_owned(), |name| format!("smarthost {name}"));
+            let smarthost = match &reloaded.smarthosts[..] {
+                [] => "no smarthost".to_owned(),
+                names => format!("smarthost {}", names.join(", ")),
+            };
             print(&format!("reloaded: {smarthost}\n"))?
         }
     };

@@ -7,7 +7,7 @@ use super::{ConfigArgs, Failure, exit, print, print_json};
 use crate::control::{Answer, Request, Status, Warning};
 use crate::fs::{Clock as _, SystemClock};
 use crate::mail::UnixTime;
-use crate::sender::SenderState;
+use crate::sender::{OutOfService, SenderState};
 
 /// Show what waits, and why
 #[derive(Debug, clap::Args)]
@@ -61,6 +61,14 @@ fn text(status: &Status, now: UnixTime) -> String {
         lines.push(format!("ATTENTION  nothing is accepted: {why}"));
     }
     tell_sender(status, &mut lines);
+    for OutOfService { smarthost, since, step, cause, hint } in &status.out_of_service {
+        let since = UnixTime::from_secs(*since);
+        lines.push(format!(
+            "ATTENTION  {smarthost}: not usable since {since}, {step}; another one delivers in its stead"
+        ));
+        lines.push(format!("           {cause}"));
+        lines.push(format!("           hint: {hint}"));
+    }
     let oldest = status.oldest_waiting.as_ref().map_or(String::new(), |oldest| {
         let age = ago(UnixTime::from_secs(oldest.accepted), now);
         format!(", the oldest ({}) accepted {age}", oldest.file)
@@ -121,8 +129,10 @@ fn tell_sender(status: &Status, lines: &mut Vec<String>) {
             lines.push(format!("           {cause}"));
             lines.push(format!("           hint: {hint}"));
         }
-        Some(state @ SenderState::Paced { smarthost, .. }) => {
-            lines.push(format!("smarthost  {smarthost}: delivery.rate is used up since {}", state.since()));
+        Some(state @ SenderState::Paced { smarthost, limit, until, .. }) => {
+            let (limit, until) = (limit.name(), UnixTime::from_secs(*until));
+            lines.push(format!("smarthost  {smarthost}: its {limit} is used up since {}", state.since()));
+            lines.push(format!("           the next message goes at {until}"));
         }
         Some(state @ SenderState::Held { smarthost, message, cause, .. }) => {
             lines.push(format!(

@@ -15,7 +15,7 @@ use toml::Spanned;
 use super::error::{ConfigError, Source};
 use super::load::DEFAULT_SPOOL;
 use super::raw::{At, Raw};
-use super::value::{parse_duration, parse_rate, parse_size};
+use super::value::{parse_duration, parse_size};
 use super::{Config, Delivery, Identity, Limits, Pickup};
 use crate::pickup::Pattern;
 
@@ -92,7 +92,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, ConfigError> {
         limits: check_limits(&layers)?,
         pickup: check_pickup(&layers)?,
         identity: check_identity(&layers)?,
-        smarthost: smarthost::check_all(&layers)?,
+        smarthosts: smarthost::check_all(&layers)?,
         delivery: check_delivery(&layers)?,
         level: layers.text(|r| &r.log.level, level)?.unwrap_or(tracing::Level::INFO),
     })
@@ -154,6 +154,7 @@ fn domain_name(text: &str) -> Result<String, String> {
     }
 }
 
+const DEFAULT_FAIL_BACK: Duration = Duration::from_secs(300);
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(14 * 86_400);
 
 fn check_delivery(layers: &Layers) -> Result<Delivery, ConfigError> {
@@ -169,7 +170,7 @@ fn check_delivery(layers: &Layers) -> Result<Delivery, ConfigError> {
     Ok(Delivery {
         max_age: layers.text(|r| &r.delivery.max_age, max_age)?.unwrap_or(Some(DEFAULT_MAX_AGE)),
         max_attempts: max_attempts.filter(|most| *most > 0),
-        rate: layers.text(|r| &r.delivery.rate, parse_rate)?.flatten(),
+        fail_back: layers.text(|r| &r.delivery.fail_back, duration)?.unwrap_or(DEFAULT_FAIL_BACK),
         retry_interval: layers
             .text(|r| &r.delivery.retry_interval, positive)?
             .unwrap_or(Duration::from_secs(30)),

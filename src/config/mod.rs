@@ -38,8 +38,8 @@ pub struct Config {
     pub pickup: Pickup,
     /// Who we are.
     pub identity: Identity,
-    /// Where messages go; without one they are accepted and kept.
-    pub smarthost: Option<Smarthost>,
+    /// Where messages go, in order of preference; without one they are accepted and kept.
+    pub smarthosts: Vec<Smarthost>,
     /// How they go there.
     pub delivery: Delivery,
     /// What is logged.
@@ -110,6 +110,14 @@ pub struct Smarthost {
     pub tls_warn: Duration,
     /// Longest wait for any one reply but that to the final dot.
     pub timeout: Duration,
+    /// The reverse-path of every message that has one.
+    pub from: Option<Mailbox>,
+    /// How many transactions may begin; `None` is as many as there are.
+    pub rate: Option<Rate>,
+    /// So many recipients within any 24 hours.
+    pub daily: Option<u32>,
+    /// So many messages in one session.
+    pub messages_per_session: Option<u64>,
 }
 
 /// Who logs in, and how.
@@ -156,8 +164,8 @@ pub struct Delivery {
     pub max_age: Option<Duration>,
     /// How often a message is tried; `None` is without end.
     pub max_attempts: Option<u32>,
-    /// How many transactions may begin; `None` is as many as there are.
-    pub rate: Option<Rate>,
+    /// How long a better smarthost has to be well before it is used again.
+    pub fail_back: Duration,
     /// How long an idle session is kept.
     pub keep_open: Duration,
     /// Whether a `Received:` line is added.

@@ -67,6 +67,11 @@ pub(super) struct RawSmarthost {
     pub(super) client_key: At<String>,
     pub(super) tls_warn: At<String>,
     pub(super) timeout: At<String>,
+    pub(super) profile: At<String>,
+    pub(super) from: At<String>,
+    pub(super) rate: At<String>,
+    pub(super) daily: At<u32>,
+    pub(super) messages_per_session: At<u64>,
 }
 
 /// A string, or a table with one key that says where the password is.
@@ -100,6 +105,7 @@ pub(super) struct RawDelivery {
     pub(super) max_age: At<String>,
     pub(super) max_attempts: At<u32>,
     pub(super) rate: At<String>,
+    pub(super) fail_back: At<String>,
     pub(super) keep_open: At<String>,
     pub(super) received: At<bool>,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::mail::Outcome;
-use crate::sender::SenderState;
+use crate::sender::{OutOfService, SenderState};
 use crate::spool::SpoolError;
 
 /// An answer to a request.
@@ -92,6 +92,8 @@ pub struct Status {
     pub free_bytes: Option<u64>,
     /// What is known of the smarthost; `None` before the first try.
     pub sender: Option<SenderState>,
+    /// Better smarthosts than the one in use, which cannot be used.
+    pub out_of_service: Vec<OutOfService>,
 }
 
 /// What is wrong with the spool's owners or modes, and the command that mends it.
@@ -264,8 +266,8 @@ pub struct Sent {
 /// The configuration that is in force now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// The smarthost's name, if there is one.
-    pub smarthost: Option<String>,
+    /// The names of the smarthosts, in order of preference.
+    pub smarthosts: Vec<String>,
 }
 
 /// Why a request was not granted. Nothing was changed, unless the disk failed half-way.

@@ -83,6 +83,7 @@ fn status(fs: &dyn Fs, facts: &Facts) -> Result<Status, Refused> {
     let mut sent = 0;
     list(fs, Dir::Sent, &mut |file| sent += usize::from(Name::parse(file).is_some()))?;
     let holder = Lock::holder(&facts.spool_dir).map_err(|e| Refused::new(Code::Disk, e.to_string()))?;
+    let said = Said::read(fs);
     Ok(Status {
         spool: facts.spool_dir.display().to_string(),
         holder,
@@ -117,9 +118,10 @@ fn status(fs: &dyn Fs, facts: &Facts) -> Result<Status, Refused> {
         free_bytes: fs.room().ok().map(|room| room.bytes),
         sender: match (read_pause(fs), facts.has_smarthost) {
             (Some(since), _) => Some(SenderState::Paused { since: since.as_secs() }),
-            (None, true) => Said::read(fs).map(|said| said.smarthost),
+            (None, true) => said.as_ref().map(|said| said.smarthost.clone()),
             (None, false) => Some(SenderState::NoSmarthost { since: 0 }),
         },
+        out_of_service: said.map(|said| said.out_of_service).unwrap_or_default(),
     })
 }
 

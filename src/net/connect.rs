@@ -58,7 +58,7 @@ pub enum ConnectFault {
 pub async fn connect(
     endpoint: &Endpoint,
     within: Duration,
-    now: &dyn Fn() -> Monotonic,
+    now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let end = now() + within;
     let addresses =
@@ -84,7 +84,7 @@ async fn connect_to_any(
     endpoint: &Endpoint,
     addresses: &[SocketAddr],
     end: Monotonic,
-    now: &dyn Fn() -> Monotonic,
+    now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let within = end - now();
     let mut kind = ConnectFault::Dns;

@@ -74,7 +74,7 @@ impl Connection {
         endpoint: &Endpoint,
         mut options: SessionOptions,
         tls: Option<&TlsConfig>,
-        now: &dyn Fn() -> Monotonic,
+        now: &(dyn Fn() -> Monotonic + Sync),
     ) -> Result<Connection, OpenError> {
         let timeouts = options.timeouts.clone();
         let (stream, peer) = connect(endpoint, timeouts.connect, now).await.map_err(OpenError::Connect)?;
@@ -98,7 +98,7 @@ impl Connection {
         peer: SocketAddr,
         options: SessionOptions,
         tls: Option<&TlsConfig>,
-        now: &dyn Fn() -> Monotonic,
+        now: &(dyn Fn() -> Monotonic + Sync),
     ) -> Result<Connection, OpenError> {
         let handshake_within = options.timeouts.tls;
         let mut connection = Connection {
@@ -143,7 +143,7 @@ impl Connection {
         transaction: Transaction,
         body: &mut dyn BodySource,
         mut next: Option<Transaction>,
-        now: &dyn Fn() -> Monotonic,
+        now: &(dyn Fn() -> Monotonic + Sync),
     ) -> Transcript {
         self.hear_what_is_there(now).await;
         self.session.begin(transaction, now());
@@ -163,7 +163,7 @@ impl Connection {
     }
 
     /// Gives up what rode behind the last final dot ([`Session::abandon`]): usually the connection closes.
-    pub async fn abandon(&mut self, now: &dyn Fn() -> Monotonic) {
+    pub async fn abandon(&mut self, now: &(dyn Fn() -> Monotonic + Sync)) {
         self.hear_what_is_there(now).await;
         self.session.abandon(now());
         if self.session.end().is_some() {
@@ -173,13 +173,13 @@ impl Connection {
 
     /// Says QUIT, waits a little for the reply and closes. Without a QUIT, and without a dot, where the server may
     /// wait for the message of a transaction that was sent ahead.
-    pub async fn quit(mut self, now: &dyn Fn() -> Monotonic) {
+    pub async fn quit(mut self, now: &(dyn Fn() -> Monotonic + Sync)) {
         self.session.quit(now());
         while !matches!(self.next_event(now).await, Event::Ended(_)) {}
     }
 
     /// Waits until the server ends the session between two messages. Can be dropped at any time.
-    pub async fn idle_closed(&mut self, now: &dyn Fn() -> Monotonic) -> SessionEnd {
+    pub async fn idle_closed(&mut self, now: &(dyn Fn() -> Monotonic + Sync)) -> SessionEnd {
         loop {
             if let Some(end) = self.session.end() {
                 return end.clone();
@@ -243,7 +243,7 @@ impl Connection {
 
     /// What came while nobody listened (421, or the end of the line) belongs to no message: it is heard before the
     /// next one begins.
-    async fn hear_what_is_there(&mut self, now: &dyn Fn() -> Monotonic) {
+    async fn hear_what_is_there(&mut self, now: &(dyn Fn() -> Monotonic + Sync)) {
         // Lets the runtime look at its sockets.
         tokio::task::yield_now().await;
         while self.session.end().is_none() {
@@ -256,7 +256,7 @@ impl Connection {
 
     /// Moves bytes until the session has something to say. Without an event and without a deadline it waits for
     /// the server for ever.
-    async fn next_event(&mut self, now: &dyn Fn() -> Monotonic) -> Event {
+    async fn next_event(&mut self, now: &(dyn Fn() -> Monotonic + Sync)) -> Event {
         loop {
             if let Some(event) = self.session.poll_event() {
                 if matches!(event, Event::Ended(_)) {
@@ -282,7 +282,7 @@ impl Connection {
         &mut self,
         body: &mut dyn BodySource,
         next: Option<Transaction>,
-        now: &dyn Fn() -> Monotonic,
+        now: &(dyn Fn() -> Monotonic + Sync),
     ) {
         let mut block = Vec::new();
         let mut dot_at = None;
@@ -312,7 +312,7 @@ impl Connection {
 
     /// Writes all of it and flushes, hearing what the server says meanwhile. `dot_at` is the end of the final dot if
     /// that is in it: the session is told in the moment in which that octet is taken.
-    async fn write(&mut self, bytes: &[u8], dot_at: Option<usize>, now: &dyn Fn() -> Monotonic) {
+    async fn write(&mut self, bytes: &[u8], dot_at: Option<usize>, now: &(dyn Fn() -> Monotonic + Sync)) {
         let mut written = 0;
         while (written < bytes.len() || self.unflushed) && self.session.end().is_none() {
             let before = written;
@@ -329,7 +329,7 @@ impl Connection {
     }
 
     /// The next thing that happens: octets come, octets go (how many is returned), or time is up.
-    async fn step(&mut self, write: &[u8], now: &dyn Fn() -> Monotonic) -> usize {
+    async fn step(&mut self, write: &[u8], now: &(dyn Fn() -> Monotonic + Sync)) -> usize {
         let moved = self.wire.moved(&mut self.read_buffer, write, self.unflushed);
         let moved = match self.session.deadline() {
             Some(deadline) => timeout(deadline - now(), moved).await,
@@ -350,7 +350,7 @@ impl Connection {
         0
     }
 
-    fn take_read(&mut self, read: io::Result<usize>, now: &dyn Fn() -> Monotonic) {
+    fn take_read(&mut self, read: io::Result<usize>, now: &(dyn Fn() -> Monotonic + Sync)) {
         match read {
             Ok(0) => self.session.handle_closed(LinkFault::Closed, now()),
             Ok(count) => self.session.handle_bytes(&self.read_buffer[..count], now()),
@@ -359,7 +359,7 @@ impl Connection {
     }
 
     /// Nothing can be written any more, but a server that refuses a message may say so before it cuts the line.
-    async fn read_last_words(&mut self, error: &io::Error, now: &dyn Fn() -> Monotonic) {
+    async fn read_last_words(&mut self, error: &io::Error, now: &(dyn Fn() -> Monotonic + Sync)) {
         let end = now() + LAST_WORDS;
         while self.session.end().is_none() {
             match timeout(end - now(), self.wire.moved(&mut self.read_buffer, &[], false)).await {

@@ -11,6 +11,7 @@
 mod asides;
 mod breaker;
 mod classify;
+mod failover;
 mod judge;
 mod kind;
 mod memory;
@@ -21,11 +22,12 @@ mod schedule;
 mod usable;
 
 pub use classify::{Class, classify};
+pub use failover::{Failover, FailoverTerms, HostMemory};
 pub use judge::{Judgement, judge};
 pub use kind::{ReplyKind, Setback};
-pub use memory::Memory;
+pub use memory::{Memory, Moment};
 pub use pace::{LineBudget, Next, aside_gap, login_gap};
-pub use rate::Rate;
+pub use rate::{Limit, Quota, Rate};
 pub use ruling::{End, Expiry, Fate, Queue, Ruling, Standing, Terms, Then};
 pub use schedule::Schedule;
 pub use usable::Age;

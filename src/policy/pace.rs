@@ -77,7 +77,7 @@ pub fn login_gap(refused: u32, interval: Duration) -> Duration {
 }
 
 /// Never below one interval, whatever the most.
-fn doubled(interval: Duration, times: u32, most: Duration) -> Duration {
+pub(super) fn doubled(interval: Duration, times: u32, most: Duration) -> Duration {
     let factor = 1u32.checked_shl(times).unwrap_or(u32::MAX);
     interval.checked_mul(factor).unwrap_or(most).min(most).max(interval)
 }

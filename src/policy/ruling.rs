@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::usable::Age;
-use super::{Rate, Setback};
+use super::{Quota, Setback};
 use crate::mail::{QueueId, Stage};
 
 /// The messages that wait, without the one in transaction.
@@ -29,8 +29,8 @@ pub struct Terms {
     pub max_age: Option<Duration>,
     /// How often it is tried at most; `None` is without end.
     pub max_attempts: Option<u32>,
-    /// How many transactions may begin.
-    pub rate: Option<Rate>,
+    /// How much each smarthost is given.
+    pub quotas: Vec<Quota>,
 }
 
 /// What is on record of a message.

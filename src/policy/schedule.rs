@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::asides::Asides;
 use super::breaker::{Blame, Breaker};
-use super::rate::Pace;
+use super::rate::{Limit, Pace};
 use super::usable::{Age, UsableTime};
 use super::{End, Expiry, Fate, LineBudget, Next, Queue, Ruling, Setback, Standing, Terms, Then};
 use crate::mail::{Monotonic, QueueId};
@@ -36,7 +36,10 @@ pub struct Schedule {
     pub(super) last_aside: Option<Setback>,
     pub(super) breaker: Breaker,
     pub(super) usable: UsableTime,
-    pub(super) pace: Pace,
+    /// One for each smarthost.
+    pub(super) paces: Vec<Pace>,
+    /// The smarthost in use.
+    smarthost: usize,
     /// What is to outlive this run has changed.
     changed: bool,
 }
@@ -54,7 +57,8 @@ impl Schedule {
             last_aside: None,
             breaker: Breaker::default(),
             usable: UsableTime::default(),
-            pace: Pace::new(terms.rate),
+            paces: terms.quotas.iter().cloned().map(Pace::new).collect(),
+            smarthost: 0,
             changed: false,
             terms,
         }
@@ -84,7 +88,7 @@ impl Schedule {
     /// The message that is due: the next in line unless the line is held, and in turn with it those aside. To ask changes
     /// nothing: the turn passes when one of them is tried.
     pub fn due(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
-        if !self.pace.allows(now) {
+        if !self.pace_allows(now) {
             return None;
         }
         if self.breaker.is_open() {
@@ -99,7 +103,7 @@ impl Schedule {
 
     /// The next in line, unless something holds it.
     pub fn due_in_line(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
-        if self.breaker.is_open() || !self.pace.allows(now) {
+        if self.breaker.is_open() || !self.pace_allows(now) {
             return None;
         }
         self.next_in_line(queue).filter(|_| self.held_until.is_none_or(|until| until <= now))
@@ -129,12 +133,39 @@ impl Schedule {
         if self.breaker.is_open() {
             first = queue.waiting_behind(None).map(|_| now);
         }
-        first.map(|first| self.pace.next().map_or(first, |next| first.max(next)))
+        first.map(|first| self.pace_next().map_or(first, |(next, _)| first.max(next)))
     }
 
-    /// Whether only the rate keeps something from being sent.
-    pub fn waits_for_rate(&self, queue: &dyn Queue, now: Monotonic) -> bool {
-        !self.pace.allows(now) && self.next_due(queue, now) == self.pace.next()
+    /// If only its quota keeps something from being sent to the smarthost: until when, and which.
+    pub fn waits_for_quota(&self, queue: &dyn Queue, now: Monotonic) -> Option<(Monotonic, Limit)> {
+        let (next, limit) = self.pace_next().filter(|(next, _)| *next > now)?;
+        (self.next_due(queue, now) == Some(next)).then_some((next, limit))
+    }
+
+    fn pace_allows(&self, now: Monotonic) -> bool {
+        self.pace_next().is_none_or(|(next, _)| next <= now)
+    }
+
+    fn pace_next(&self) -> Option<(Monotonic, Limit)> {
+        self.paces.get(self.smarthost)?.next()
+    }
+
+    /// Messages go to the smarthost with this number from now on.
+    pub fn use_smarthost(&mut self, smarthost: usize) {
+        self.smarthost = smarthost;
+    }
+
+    /// Whether the message that was found due may go although it has so many recipients. If not, it is due when it may.
+    pub fn has_room_for(&mut self, recipients: u32, now: Monotonic) -> bool {
+        self.paces.get_mut(self.smarthost).is_none_or(|pace| pace.fits(recipients, now))
+    }
+
+    /// A transaction is about to be sent. True if it has to be written down, for it counts whatever comes of it.
+    pub fn sends(&mut self, recipients: u32, now: Monotonic) -> bool {
+        let Some(pace) = self.paces.get_mut(self.smarthost) else { return false };
+        pace.begins(recipients, now);
+        self.changed |= pace.is_limited();
+        pace.is_limited()
     }
 
     /// The message that may ride behind the one in transaction: the next in line, if nobody aside has his turn. After a lost
@@ -146,12 +177,11 @@ impl Schedule {
         self.due_in_line(queue, now)
     }
 
-    /// A transaction begins with the message `id`; `queue` has it still.
-    pub fn begins(&mut self, id: QueueId, queue: &dyn Queue, now: Monotonic) {
+    /// It is the turn of the message `id`; `queue` has it still.
+    pub fn begins(&mut self, id: QueueId, queue: &dyn Queue) {
         self.line_has_turn = self.next_in_line(queue) != Some(id);
         self.breaker.begins(id);
-        self.pace.begins(now);
-        self.changed |= self.pace.is_limited() || self.breaker.is_open();
+        self.changed |= self.breaker.is_open();
     }
 
     /// What came of the transaction with the message `id`, of which `standing` was on record. `queue` does not have it.

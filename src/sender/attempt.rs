@@ -43,20 +43,30 @@ impl Sender {
         id: QueueId,
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
-        self.schedule.begins(id, &*self.spool, self.clock.monotonic());
+        self.schedule.begins(id, &*self.spool);
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
-        let ready = self.prepared.take().filter(|p| p.is_of(id, in_flight.record())).map_or_else(
-            || Prepared::read(in_flight.file(), in_flight.name(), in_flight.record(), &self.options.outgoing),
-            Ok,
-        );
+        let ready = self
+            .prepared
+            .take()
+            .filter(|p| p.is_of(id, in_flight.record()))
+            .map_or_else(|| self.read(in_flight.file(), in_flight.name(), in_flight.record()), Ok);
         let Prepared { outgoing, audience, transaction, .. } = match ready {
             Ok(prepared) => prepared,
             Err(why) => return self.not_ready(in_flight, why),
         };
+        let recipients = transaction.forward_paths.len().try_into().unwrap_or(u32::MAX);
+        if !self.schedule.has_room_for(recipients, self.clock.monotonic()) {
+            self.spool.defer(in_flight, None)?;
+            return Ok(Attempt::NotSent);
+        }
         if let Err(error) = self.spool.set_room_aside(audience.record_size_max()) {
             // What the server would say could not be written down.
             self.spool.defer(in_flight, None)?;
             return Err(error);
+        }
+        if self.schedule.sends(recipients, self.clock.monotonic()) {
+            // It counts whatever comes of it, also if this process is killed meanwhile.
+            self.keep_memory();
         }
         self.prepared = self.prepare_next(connection, stop);
         let next = self.prepared.as_ref().map(|p| p.transaction.clone());

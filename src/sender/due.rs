@@ -57,10 +57,10 @@ impl Sender {
     }
 
     pub(super) fn end_of_line(&self) -> PassEnd {
-        match self.spool.head() {
-            _ if self.schedule.waits_for_rate(&*self.spool, self.clock.monotonic()) => PassEnd::Paced,
-            Some(_) => PassEnd::Held,
-            None => PassEnd::NothingDue,
+        match (self.waits_for_quota(), self.spool.head()) {
+            (Some((_, limit)), _) => PassEnd::Paced(limit),
+            (None, Some(_)) => PassEnd::Held,
+            (None, None) => PassEnd::NothingDue,
         }
     }
 
@@ -80,12 +80,16 @@ impl Sender {
 
     /// What the next sender of this process begins with. The disk may have been too full to keep it.
     pub fn memory(&self) -> Memory {
-        self.schedule.memory(&self.clock.boot())
+        let names = self.options.smarthosts.iter().map(|smarthost| smarthost.name.as_str());
+        self.schedule.memory(&self.moment()).with_hosts(&self.failover, names)
     }
 
     /// Begins with what another sender knew, instead of what stands on the disk.
     pub fn go_on_from(&mut self, memory: &Memory) {
-        self.schedule.recall(memory, &self.clock.boot(), self.clock.monotonic());
+        let moment = self.moment();
+        self.schedule.recall(memory, &moment);
+        let names = self.options.smarthosts.iter().map(|smarthost| smarthost.name.as_str());
+        memory.recall_hosts(&mut self.failover, names, &moment);
         self.to_bring_back = self.schedule.failed_while_open();
         self.spool.set_may_come_back(self.schedule.may_come_back());
     }

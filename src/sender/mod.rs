@@ -6,6 +6,7 @@
 
 mod attempt;
 mod due;
+mod failover;
 mod hosts;
 mod known;
 mod open;
@@ -26,7 +27,7 @@ use crate::fs::Clock;
 use crate::mail::{Monotonic, QueueId};
 use crate::net::Connection;
 use crate::outgoing;
-use crate::policy::{Rate, Schedule, Terms, login_gap};
+use crate::policy::{Failover, FailoverTerms, Limit, Schedule, Terms};
 use crate::smtp::Pipelining;
 use crate::spool::{Spool, SpoolError};
 
@@ -35,7 +36,7 @@ use open::open;
 
 pub use known::Known;
 pub use open::{LoginOptions, Proof, SecretReader, Smarthost};
-pub use state::{HeldMessage, Said, SenderState};
+pub use state::{HeldMessage, OutOfService, Said, SenderState};
 pub use trouble::Trouble;
 pub use wake::{Pass, Stop, Wake};
 
@@ -49,8 +50,8 @@ pub const TRIES_AFTER_A_LOST_LINE: u32 = 6;
 /// How the sender works.
 #[derive(Clone)]
 pub struct Options {
-    /// Without one nothing is tried.
-    pub smarthost: Option<Smarthost>,
+    /// In order of preference; without one nothing is tried.
+    pub smarthosts: Vec<Smarthost>,
     /// What the wire form needs.
     pub outgoing: outgoing::Options,
     /// Between two attempts.
@@ -63,8 +64,8 @@ pub struct Options {
     pub max_age: Option<Duration>,
     /// How often a message is tried.
     pub max_attempts: Option<u32>,
-    /// How many transactions may begin.
-    pub rate: Option<Rate>,
+    /// How long a better smarthost has to be well before it is used again.
+    pub fail_back: Duration,
 }
 
 /// How a pass ended.
@@ -74,8 +75,8 @@ pub enum PassEnd {
     NothingDue,
     /// A deferred message holds the line.
     Held,
-    /// As many were sent as the rate allows.
-    Paced,
+    /// As many were sent as may be.
+    Paced(Limit),
     /// The smarthost cannot be used.
     Unusable(Trouble),
     /// No smarthost is configured.
@@ -92,7 +93,10 @@ pub struct Sender {
     clock: Arc<dyn Clock>,
     options: Options,
     schedule: Schedule,
-    refused_logins: u32,
+    failover: Failover,
+    /// At a better smarthost than the one in use.
+    look: Option<failover::Look>,
+    out_of_service: Vec<OutOfService>,
     /// A message was answered in this pass.
     answered: bool,
     /// What an earlier run was about to bring back.
@@ -112,14 +116,18 @@ pub struct Sender {
 impl Sender {
     /// A sender for a spool that was recovered.
     pub fn new(spool: Arc<Spool>, clock: Arc<dyn Clock>, options: Options) -> Sender {
-        let Options { retry_interval, hold_line, max_age, max_attempts, rate, .. } = options;
-        let terms = Terms { retry_interval, hold_line, max_age, max_attempts, rate };
+        let Options { retry_interval, hold_line, max_age, max_attempts, fail_back, .. } = options;
+        let quotas = options.smarthosts.iter().map(Smarthost::quota).collect();
+        let terms = Terms { retry_interval, hold_line, max_age, max_attempts, quotas };
+        let hosts = FailoverTerms { retry_interval, fail_back };
         let mut sender = Sender {
             spool,
             clock,
-            options,
             schedule: Schedule::new(terms),
-            refused_logins: 0,
+            failover: Failover::new(hosts, options.smarthosts.len()),
+            look: None,
+            out_of_service: Vec::new(),
+            options,
             answered: false,
             to_bring_back: Vec::new(),
             prepared: None,
@@ -144,6 +152,7 @@ impl Sender {
             if self.flushes != wake.flushes() {
                 self.flushes = wake.flushes();
                 self.schedule.everything_is_due();
+                self.failover.everything_is_due();
                 (tries, delivered_before) = (0, self.delivered);
             }
             let end = self.pass(Some(wake), stop).await?;
@@ -158,8 +167,8 @@ impl Sender {
             }
             let wait = match &end {
                 PassEnd::Stopped => return Ok(()),
-                PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced => self.next_due_in(),
-                PassEnd::Unusable(trouble) => Some(self.retry_in(trouble)),
+                PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced(_) => self.next_due_in(),
+                PassEnd::Unusable(_) => Some(self.retry_in()),
                 PassEnd::NoSmarthost | PassEnd::Paused => None,
             };
             let look_again_in = self.spool.has_unreadable().then_some(self.options.retry_interval);
@@ -203,12 +212,16 @@ impl Sender {
         let to_bring_back = std::mem::take(&mut self.to_bring_back);
         self.bring_back(&to_bring_back)?;
         let end = self.pass_through(wake, stop).await?;
+        if wake.is_none() && !matches!(end, PassEnd::Stopped) {
+            self.wait_for_look().await;
+        }
         self.say_end(&end);
         self.keep_memory();
         Ok(end)
     }
 
     async fn pass_through(&mut self, wake: Option<&Wake>, stop: &mut Stop) -> Result<PassEnd, SpoolError> {
+        let mut tried: Vec<(usize, Trouble)> = Vec::new();
         loop {
             if stop.is_requested() {
                 return Ok(PassEnd::Stopped);
@@ -217,10 +230,16 @@ impl Sender {
             if self.spool.paused().is_some() {
                 return Ok(PassEnd::Paused);
             }
-            let Some(smarthost) = self.options.smarthost.clone() else {
+            if self.options.smarthosts.is_empty() {
                 self.say(SenderState::NoSmarthost { since: 0 });
                 return Ok(PassEnd::NoSmarthost);
+            }
+            let tried_hosts: Vec<usize> = tried.iter().map(|(host, _)| *host).collect();
+            let Some(host) = self.failover.next(&tried_hosts, self.clock.monotonic()) else {
+                return Ok(self.all_left(tried));
             };
+            let smarthost = self.options.smarthosts[host].clone();
+            self.schedule.use_smarthost(host);
             if self.next_due().is_none() {
                 return Ok(self.end_of_line());
             }
@@ -230,9 +249,13 @@ impl Sender {
             };
             let connection = match opened {
                 Ok(connection) => connection,
-                Err(trouble) => return Ok(self.unusable(trouble)),
+                Err(trouble) => {
+                    self.leave(host, &trouble);
+                    tried.push((host, trouble));
+                    continue;
+                }
             };
-            self.refused_logins = 0;
+            self.arrive(host, &mut tried);
             self.say_certificate(&smarthost, &connection);
             let mut taken = 0;
             let end = self.use_session(connection, &mut taken, wake, stop).await?;
@@ -241,7 +264,10 @@ impl Sender {
                 Some(PassEnd::Unusable(trouble)) if taken > 0 => {
                     tracing::debug!(%trouble, taken, "session-ended");
                 }
-                Some(PassEnd::Unusable(trouble)) => return Ok(self.unusable(trouble)),
+                Some(PassEnd::Unusable(trouble)) => {
+                    self.leave(host, &trouble);
+                    tried.push((host, trouble));
+                }
                 Some(end) => return Ok(end),
                 None => {}
             }
@@ -258,6 +284,8 @@ impl Sender {
     ) -> Result<Option<PassEnd>, SpoolError> {
         let clock = self.clock.clone();
         let now = move || clock.monotonic();
+        // Read for another server, perhaps.
+        self.prepared = None;
         loop {
             if stop.is_requested() {
                 connection.quit(&now).await;
@@ -265,7 +293,8 @@ impl Sender {
             }
             self.take_hints(wake);
             let is_paused = self.spool.paused().is_some();
-            if connection.ahead().is_some() && (is_paused || self.rider().is_none()) {
+            let goes_back = self.take_look().await;
+            if connection.ahead().is_some() && (is_paused || goes_back || self.rider().is_none()) {
                 // What rode is not wanted now. Only closing is sure to send nothing of it; that is nobody's fault.
                 connection.abandon(&now).await;
                 if !connection.is_usable() {
@@ -275,6 +304,10 @@ impl Sender {
             if is_paused {
                 connection.quit(&now).await;
                 return Ok(Some(PassEnd::Paused));
+            }
+            if goes_back {
+                connection.quit(&now).await;
+                return Ok(None);
             }
             let rider = connection.ahead().and_then(|_| self.rider());
             let Some(id) = rider.or_else(|| self.next_due()) else {
@@ -296,6 +329,7 @@ impl Sender {
                 }
                 return Ok(trouble.map(PassEnd::Unusable));
             }
+            self.look_at_a_better_one();
             let attempt = self.attempt(&mut connection, id, stop).await?;
             if !connection.bears_overlap() {
                 self.no_overlap_before = Some(self.clock.monotonic() + NO_OVERLAP_FOR);
@@ -357,11 +391,8 @@ impl Sender {
 
     /// One interval, a little more or less so that a hundred boxes do not knock at the same moment; after refused logins
     /// more.
-    fn retry_in(&self, trouble: &Trouble) -> Duration {
-        let interval = self.options.retry_interval;
-        let gap =
-            if trouble.is_refused_login() { login_gap(self.refused_logins, interval) } else { interval };
+    fn retry_in(&self) -> Duration {
         let jitter = u64::from(self.clock.monotonic().0.subsec_micros()) % 100;
-        gap.mul_f64(0.95 + jitter as f64 / 1000.0)
+        self.failover.retry_in().mul_f64(0.95 + jitter as f64 / 1000.0)
     }
 }

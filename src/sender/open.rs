@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::hosts::Hosts;
 use super::{Options, Trouble, known::Known};
 use crate::fs::{Clock, Fs};
-use crate::mail::{Monotonic, Stage, UnixTime};
+use crate::mail::{Mailbox, Monotonic, Stage, UnixTime};
 use crate::net::{
     ConnectFault, Connection, Endpoint, OpenError, Pin, TlsConfig, TlsFault, TlsOptions, Verify, not_after,
 };
+use crate::policy::{Quota, Rate};
 use crate::smtp::{
     Credential, EndCause, Login, Mechanism, Pipelining, Secret, SessionOptions, Timeouts, TlsMode,
 };
@@ -42,8 +43,22 @@ pub struct Smarthost {
     pub login: Option<LoginOptions>,
     /// How long each step may take.
     pub timeouts: Timeouts,
+    /// The reverse-path of every message that has one.
+    pub from: Option<Mailbox>,
+    /// How many transactions may begin.
+    pub rate: Option<Rate>,
+    /// So many recipients within any 24 hours.
+    pub daily: Option<u32>,
+    /// So many transactions in one session.
+    pub messages_per_session: Option<u64>,
     /// What was learned of it.
     pub known: Known,
+}
+
+impl Smarthost {
+    pub(super) fn quota(&self) -> Quota {
+        Quota { smarthost: self.name.clone(), rate: self.rate, daily: self.daily }
+    }
 }
 
 /// Who logs in, and how.
@@ -119,6 +134,7 @@ pub(super) async fn open(
         login,
         timeouts: smarthost.timeouts.clone(),
         pipelining,
+        messages_max: smarthost.messages_per_session,
     };
     let mut opening = Opening { smarthost, tls, clock, fs, had_tls: false };
     if smarthost.tls_mode == TlsMode::StartTlsIfOffered {

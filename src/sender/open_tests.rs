@@ -47,13 +47,17 @@ fn bare(implicit: u16, submission: u16, relay: u16) -> Smarthost {
         tls_warn: Duration::ZERO,
         login: None,
         timeouts: Timeouts::default(),
+        from: None,
+        rate: None,
+        daily: None,
+        messages_per_session: None,
         known: Known::default(),
     }
 }
 
 async fn open_it(smarthost: &Smarthost) -> Result<u16, Trouble> {
     let options = Options {
-        smarthost: None,
+        smarthosts: Vec::new(),
         outgoing: outgoing::Options {
             hostname: "box.example.com".into(),
             from: None,
@@ -64,7 +68,7 @@ async fn open_it(smarthost: &Smarthost) -> Result<u16, Trouble> {
         hold_line: None,
         max_age: None,
         max_attempts: None,
-        rate: None,
+        fail_back: Duration::ZERO,
         keep_open: Duration::ZERO,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -36,12 +36,13 @@ pub(super) struct Audience {
 }
 
 impl Prepared {
-    /// Reads the message in `file`.
+    /// Reads the message in `file`. With `from` that is the reverse-path of a message that has one.
     pub(super) fn read(
         file: &dyn File,
         name: &Name,
         record: Option<&Record>,
         options: &outgoing::Options,
+        from: Option<&Mailbox>,
     ) -> Result<Prepared, NotReady> {
         let outgoing = match record.and_then(given_envelope) {
             Some(envelope) => Outgoing::read_given(file, name, options, envelope),
@@ -50,9 +51,13 @@ impl Prepared {
         let outgoing = outgoing.map_err(NotReady::Unsendable)?;
         let audience = audience(record, &outgoing).map_err(NotReady::NoEnvelope)?;
         let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
+        let reverse_path = match (&audience.reverse_path, from) {
+            (ReversePath::Mailbox(_), Some(from)) => ReversePath::Mailbox(from.clone()),
+            (own, _) => own.clone(),
+        };
         let transaction = Transaction {
-            smtputf8: outgoing.needs_smtputf8(waiting.iter().chain(audience.reverse_path.mailbox())),
-            reverse_path: audience.reverse_path.clone(),
+            smtputf8: outgoing.needs_smtputf8(waiting.iter().chain(reverse_path.mailbox())),
+            reverse_path,
             forward_paths: waiting,
             size: outgoing.facts.size,
             eight_bit: outgoing.facts.eight_bit,
@@ -76,7 +81,18 @@ impl Sender {
         }
         let next = self.schedule.rider(&*self.spool, self.clock.monotonic())?;
         let (name, record, file) = self.spool.peek(next)?;
-        Prepared::read(&*file, &name, record.as_ref(), &self.options.outgoing).ok()
+        self.read(&*file, &name, record.as_ref()).ok()
+    }
+
+    /// Makes a message ready for the smarthost in use.
+    pub(super) fn read(
+        &self,
+        file: &dyn File,
+        name: &Name,
+        record: Option<&Record>,
+    ) -> Result<Prepared, NotReady> {
+        let from = self.smarthost().and_then(|smarthost| smarthost.from.as_ref());
+        Prepared::read(file, name, record, &self.options.outgoing, from)
     }
 
     /// The message whose requests rode behind the last final dot, if it is still the next.

@@ -1,9 +1,12 @@
 //! What the sender says, once for each change: to the log, and to `meta/sender.json` for `status`.
 
 use super::open::pin_line;
-use super::{HeldMessage, PassEnd, Said, Sender, SenderState, Smarthost, Trouble};
-use crate::mail::QueueId;
+use super::{HeldMessage, PassEnd, Said, Sender, SenderState, Smarthost};
+use std::time::Duration;
+
+use crate::mail::{QueueId, UnixTime};
 use crate::net::Connection;
+use crate::policy::Limit;
 use crate::spool::OutOfLine;
 
 /// So many held messages are named for `status`.
@@ -34,20 +37,6 @@ impl Sender {
             }
             _ => false,
         }
-    }
-
-    pub(super) fn unusable(&mut self, trouble: Trouble) -> PassEnd {
-        self.schedule.session_problem();
-        if trouble.is_refused_login() {
-            self.refused_logins = self.refused_logins.saturating_add(1);
-        }
-        let smarthost = self.smarthost_name();
-        let Trouble { stage, cause, hint, .. } = trouble.clone();
-        self.say(match trouble.is_breaker() {
-            true => SenderState::BreakerOpen { smarthost, since: 0, cause, hint },
-            false => SenderState::Unusable { smarthost, since: 0, step: stage.to_string(), cause, hint },
-        });
-        PassEnd::Unusable(trouble)
     }
 
     /// A certificate that is not in order, where that is borne: once for each reason.
@@ -82,7 +71,7 @@ impl Sender {
     pub(super) fn say_end(&mut self, end: &PassEnd) {
         let paced = matches!(self.said.as_ref().map(|said| &said.smarthost), Some(SenderState::Paced { .. }));
         match end {
-            PassEnd::Paced => self.say(SenderState::Paced { smarthost: self.smarthost_name(), since: 0 }),
+            PassEnd::Paced(limit) => self.say_paced(*limit),
             PassEnd::NothingDue if paced => {
                 self.say(SenderState::Usable { smarthost: self.smarthost_name(), since: 0 });
             }
@@ -92,8 +81,30 @@ impl Sender {
         self.answered = false;
     }
 
-    pub(super) fn smarthost_name(&self) -> String {
-        self.options.smarthost.as_ref().map(|s| s.name.clone()).unwrap_or_default()
+    /// Said once; until when is written down anew whenever it changes.
+    fn say_paced(&mut self, limit: Limit) {
+        let wait = self.waits_for_quota().map_or(Duration::ZERO, |(wait, _)| wait);
+        let until = self.clock.wall().as_secs() + wait.as_millis().div_ceil(1000) as u64;
+        let state = SenderState::Paced { smarthost: self.smarthost_name(), since: 0, limit, until };
+        let Some(mut said) = self.said.take_if(|said| said.smarthost.is_like(&state)) else {
+            return self.say(state);
+        };
+        if let SenderState::Paced { until: was, .. } = &mut said.smarthost
+            && *was != until
+        {
+            *was = until;
+            self.write(&said);
+        }
+        self.said = Some(said);
+    }
+
+    /// Writes down for `status` which smarthosts are out of service.
+    pub(super) fn say_out_of_service(&mut self) {
+        if let Some(said) = self.said.take_if(|said| said.out_of_service != self.out_of_service) {
+            let now = Said { out_of_service: self.out_of_service.clone(), memory: self.memory(), ..said };
+            self.write(&now);
+            self.said = Some(now);
+        }
     }
 
     /// Writes down what the next run begins with, if that has changed.
@@ -101,7 +112,7 @@ impl Sender {
         // Where nothing was said yet, what the last run said stands.
         let Some(said) = self.said.clone().or_else(|| Said::read(&**self.spool.fs())) else { return };
         if self.schedule.take_changed() {
-            let now = Said { memory: self.schedule.memory(&self.clock.boot()), ..said };
+            let now = Said { memory: self.memory(), ..said };
             self.write(&now);
             self.said = self.said.is_some().then_some(now);
         }
@@ -171,13 +182,14 @@ impl Sender {
                 *since = now;
                 tracing::error!(smarthost, cause, hint, "breaker-open");
             }
-            SenderState::Paced { since, smarthost } => {
+            SenderState::Paced { since, smarthost, limit, until } => {
                 *since = now;
-                tracing::info!(smarthost, "rate-reached");
+                let until = UnixTime::from_secs(*until);
+                tracing::info!(smarthost, limit = limit.name(), %until, "quota-reached");
             }
         }
-        let memory = self.schedule.memory(&self.clock.boot());
-        let said = Said { smarthost: state, held: self.held(), memory };
+        let out_of_service = self.out_of_service.clone();
+        let said = Said { smarthost: state, held: self.held(), out_of_service, memory: self.memory() };
         self.write(&said);
         self.said = Some(said);
     }

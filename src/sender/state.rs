@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::{Dir, Fs};
 use crate::mail::UnixTime;
-use crate::policy::Memory;
+use crate::policy::{Limit, Memory};
 
 const NAME: &str = "sender.json";
 const TEMPORARY: &str = ".sender.tmp";
@@ -21,6 +21,9 @@ pub struct Said {
     pub smarthost: SenderState,
     /// Messages that wait for a setting or for the disk, with the reason.
     pub held: Vec<HeldMessage>,
+    /// Better smarthosts than the one in use, which cannot be used.
+    #[serde(default)]
+    pub out_of_service: Vec<OutOfService>,
     /// What the next run begins with.
     #[serde(default)]
     pub(super) memory: Memory,
@@ -33,6 +36,21 @@ pub struct HeldMessage {
     pub id: String,
     /// Why, and what to set.
     pub why: String,
+}
+
+/// A smarthost that cannot be used while another one delivers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutOfService {
+    /// Its name.
+    pub smarthost: String,
+    /// Seconds since 1970.
+    pub since: u64,
+    /// What was being done.
+    pub step: String,
+    /// What went wrong.
+    pub cause: String,
+    /// What to do.
+    pub hint: String,
 }
 
 /// What the sender is at.
@@ -91,17 +109,21 @@ pub enum SenderState {
         /// What to do.
         hint: String,
     },
-    /// As many were sent as `delivery.rate` allows: the next waits for its turn.
+    /// As many were sent as the smarthost is given: the next waits for its turn.
     Paced {
         /// The smarthost's name.
         smarthost: String,
         /// Seconds since 1970.
         since: u64,
+        /// Which of its limits is reached.
+        limit: Limit,
+        /// When the next may go, seconds since 1970.
+        until: u64,
     },
 }
 
 impl SenderState {
-    /// The same apart from the time. An open breaker is open whatever the server says next.
+    /// The same apart from the times. An open breaker is open whatever the server says next.
     pub(super) fn is_like(&self, other: &SenderState) -> bool {
         if let (SenderState::BreakerOpen { .. }, SenderState::BreakerOpen { .. }) = (self, other) {
             return true;
@@ -109,6 +131,9 @@ impl SenderState {
         let at_zero = |state: &SenderState| {
             let mut state = state.clone();
             *state.since_mut() = 0;
+            if let SenderState::Paced { until, .. } = &mut state {
+                *until = 0;
+            }
             state
         };
         at_zero(self) == at_zero(other)

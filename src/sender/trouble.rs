@@ -60,6 +60,46 @@ impl Trouble {
         Trouble { stage: Stage::Tls, cause: error.to_string(), hint, kind: Kind::Session }
     }
 
+    /// Several smarthosts, and none of them can be used; by their names, in the order in which they were tried.
+    pub(super) fn of_all(troubles: Vec<(String, Trouble)>) -> Trouble {
+        let mut troubles = troubles.into_iter();
+        let Some((name, mut all)) = troubles.next() else { return Trouble::nowhere() };
+        let others: Vec<_> = troubles.collect();
+        if !others.is_empty() {
+            all.cause = format!("{name}: {}", all.cause);
+        }
+        for (name, trouble) in others {
+            all.cause += &format!("; {name}: {}", trouble.cause);
+            if trouble.hint != all.hint {
+                all.hint += &format!("; {name}: {}", trouble.hint);
+            }
+            if trouble.kind != all.kind {
+                all.kind = Kind::Session;
+            }
+        }
+        all
+    }
+
+    /// A look at a smarthost that was not over in time.
+    pub(super) fn not_yet() -> Trouble {
+        Trouble {
+            stage: Stage::Connect,
+            cause: "no session within 10 s".into(),
+            hint: "it is tried again".into(),
+            kind: Kind::Session,
+        }
+    }
+
+    /// A look at a smarthost that broke down on our side.
+    pub(super) fn look_failed(error: &dyn fmt::Display) -> Trouble {
+        Trouble {
+            stage: Stage::Connect,
+            cause: format!("failed to look whether it is well: {error}"),
+            hint: "it is tried again".into(),
+            kind: Kind::Session,
+        }
+    }
+
     /// The login is missing on our side.
     pub(super) fn no_password(why: String) -> Trouble {
         let hint = "see password in [[smarthost]]".into();

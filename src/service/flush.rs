@@ -48,8 +48,8 @@ pub(super) fn flushed(end: PassEnd, delivered: u64, spool: &Spool) -> Flushed {
     let (end, cause, hint) = match end {
         PassEnd::NothingDue => (FlushEnd::NothingDue, None, None),
         PassEnd::Held => (FlushEnd::Held, None, None),
-        PassEnd::Paced => {
-            let cause = "as many were sent as rate in [delivery] allows for now".to_owned();
+        PassEnd::Paced(limit) => {
+            let cause = format!("as many were sent as {} of the smarthost allows for now", limit.name());
             (FlushEnd::Paced, Some(cause), None)
         }
         PassEnd::NoSmarthost => {

@@ -222,8 +222,8 @@ impl<'a> Service<'a> {
                 self.settings.config_error = None;
                 self.take_over();
                 tracing::info!("reloading");
-                let smarthost = self.settings.config.smarthost.as_ref().map(|host| host.name.clone());
-                return Ok(Reloaded { smarthost });
+                let smarthosts = names(&self.settings.config);
+                return Ok(Reloaded { smarthosts });
             }
             Ok(config) => {
                 let (before, found) = (before.display(), config.spool_dir.display());
@@ -361,9 +361,10 @@ impl<'a> Service<'a> {
 
     fn say_ready(&self) {
         let config = &self.settings.config;
+        let names = names(config);
         tracing::info!(
             spool = %config.spool_dir.display(),
-            smarthost = config.smarthost.as_ref().map_or("none", |s| s.name.as_str()),
+            smarthost = if names.is_empty() { "none".to_owned() } else { names.join(", ") },
             waiting = self.spool.counts().in_line,
             "ready"
         );
@@ -371,6 +372,11 @@ impl<'a> Service<'a> {
             tracing::warn!(%since, hint = "nothing is sent until `pillarbox resume`", "still-paused");
         }
     }
+}
+
+/// Of the smarthosts, in order of preference.
+fn names(config: &Config) -> Vec<String> {
+    config.smarthosts.iter().map(|host| host.name.clone()).collect()
 }
 
 fn start_pickup(
@@ -459,7 +465,7 @@ mod tests {
         recover(&spool).unwrap();
         let overrides = Overrides { spool: Some(root.path().to_owned()), ..Overrides::default() };
         let mut config = config::load(&overrides).unwrap();
-        config.smarthost = None;
+        config.smarthosts = Vec::new();
         config.pickup.settle = Duration::from_millis(1);
         disk.drop_file("a.eml", "From: a@example.com\nTo: b@example.com\n\ntext\n");
         // The signal comes while the pickup accepts; its disk call fails once the signal was heard.
@@ -497,7 +503,7 @@ mod tests {
         let spool = Arc::new(Spool::new(disk.clone(), Box::new(Alone)));
         recover(&spool).unwrap();
         let overrides = Overrides { spool: Some(root.path().to_owned()), ..Overrides::default() };
-        let config = config::Config { smarthost: None, ..config::load(&overrides).unwrap() };
+        let config = config::Config { smarthosts: Vec::new(), ..config::load(&overrides).unwrap() };
         let mut submission = spool.submit().unwrap().unwrap();
         submission.append(b"From: a@example.com\nTo: b@example.com\n\ntext\n").unwrap();
         let accepted = submission.finish("a".as_ref(), None, SystemClock.wall(), &|_, _| None).unwrap();

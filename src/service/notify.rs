@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::mail::UnixTime;
 use crate::pickup::Hint;
 use crate::sender::{Said, SenderState, Wake};
 use crate::spool::Spool;
@@ -185,8 +186,12 @@ fn status(waiting: u64, sender: Option<&SenderState>) -> String {
         Some(SenderState::BreakerOpen { smarthost, cause, .. }) => {
             format!("{smarthost} REFUSES EVERY MESSAGE: {cause}")
         }
-        Some(SenderState::Paced { smarthost, .. }) => {
-            format!("{smarthost} usable, the next message waits for its turn (rate)")
+        Some(SenderState::Paced { smarthost, limit, until, .. }) => {
+            let until = UnixTime::from_secs(*until);
+            format!(
+                "{smarthost} usable, the next message waits for its turn until {until} ({})",
+                limit.name()
+            )
         }
     };
     one_line(&format!("waiting {waiting}, {smarthost}"))
@@ -202,7 +207,6 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::UnixTime;
 
     /// A manager that hears what it is told.
     struct Heard(UnixDatagram);

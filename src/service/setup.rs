@@ -56,7 +56,7 @@ pub(super) fn facts(config: &Config) -> Facts {
         spool_dir: config.spool_dir.clone(),
         patterns: config.pickup.patterns.clone(),
         limits: limits(config),
-        has_smarthost: config.smarthost.is_some(),
+        has_smarthost: !config.smarthosts.is_empty(),
         config_error: None,
         spool_fault: None,
     }
@@ -95,14 +95,14 @@ pub(super) fn pickup_options(config: &Config) -> pickup::Options {
 
 pub(super) fn sender_options(config: &Config) -> sender::Options {
     sender::Options {
-        smarthost: config.smarthost.as_ref().map(smarthost),
+        smarthosts: config.smarthosts.iter().map(smarthost).collect(),
         outgoing: outgoing_options(config),
         retry_interval: config.delivery.retry_interval,
         hold_line: config.delivery.hold_line,
         keep_open: config.delivery.keep_open,
         max_age: config.delivery.max_age,
         max_attempts: config.delivery.max_attempts,
-        rate: config.delivery.rate,
+        fail_back: config.delivery.fail_back,
     }
 }
 
@@ -143,6 +143,10 @@ fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
         tls_warn: host.tls_warn,
         login: host.login.as_ref().map(|login| login_options(login, &host.host)),
         timeouts: Timeouts::at_most(host.timeout),
+        from: host.from.clone(),
+        rate: host.rate,
+        daily: host.daily,
+        messages_per_session: host.messages_per_session,
         known: Known::default(),
     }
 }

@@ -97,7 +97,8 @@ impl Player {
         };
         let now = Monotonic(Duration::from_secs(1_000));
         let hostname = word("hostname=").unwrap_or("box.example").to_owned();
-        let session = Session::new(SessionOptions { hostname, tls, login, timeouts, pipelining }, now);
+        let options = SessionOptions { hostname, tls, login, timeouts, pipelining, messages_max: None };
+        let session = Session::new(options, now);
         Player { session, now, incoming: Vec::new(), shown: String::new() }
     }
 

@@ -163,6 +163,7 @@ impl Client {
             login: None,
             timeouts: Timeouts::default(),
             pipelining: pipelining[random.below(4) as usize],
+            messages_max: None,
         };
         Client { session: Session::new(options, NOW), random, at: 0, begun: false, transcripts: Vec::new() }
     }

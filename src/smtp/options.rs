@@ -17,6 +17,8 @@ pub struct SessionOptions {
     pub timeouts: Timeouts,
     /// How much is sent without a reply between.
     pub pipelining: Pipelining,
+    /// So many transactions at most, whatever the server's MAILMAX (RFC 9422) allows beyond.
+    pub messages_max: Option<u64>,
 }
 
 /// How much is sent without a reply between, where the server offers PIPELINING (RFC 2920). Without the offer each

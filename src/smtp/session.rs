@@ -237,9 +237,10 @@ impl Session {
         }
     }
 
-    /// RFC 9422: MAILMAX is not reached.
+    /// Neither our limit nor MAILMAX (RFC 9422) is reached.
     pub(super) fn has_room(&self) -> bool {
-        self.extensions.mail_max.is_none_or(|most| self.mails < most)
+        let limits = [self.extensions.mail_max, self.options.messages_max];
+        limits.into_iter().flatten().all(|most| self.mails < most)
     }
 
     /// How the session ended, if it has.

@@ -6,34 +6,35 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::login::check_login;
-use super::{Layers, at, duration, positive, text};
+use super::{Layers, at, duration, parsed, positive, text};
 use crate::config::error::{ConfigError, Source};
 use crate::config::raw::{At, OneOrMore, RawSmarthost};
-use crate::config::value::{Url, parse_url};
+use crate::config::value::{Url, parse_rate, parse_url};
 use crate::config::{Smarthost, Tls};
 use crate::net::ClientCertificate;
+use crate::policy::Rate;
 
 /// The highest layer that has any smarthost has them all. `--smarthost` stands for all of it: login,
 /// `ca_file` and `tls` of the files are for another server.
-pub(super) fn check_all(layers: &Layers) -> Result<Option<Smarthost>, ConfigError> {
+pub(super) fn check_all(layers: &Layers) -> Result<Vec<Smarthost>, ConfigError> {
+    let general = layers.text(|r| &r.delivery.rate, parse_rate)?;
     if let Some((place, url)) = &layers.smarthost {
         let url = parse_url(url).map_err(|message| ConfigError::new(*place, message))?;
-        return Ok(Some(plain_smarthost(url)));
+        return Ok(vec![Smarthost { rate: general.flatten(), ..plain_smarthost(url) }]);
     }
-    let Some((source, hosts)) = layers
-        .layers
-        .iter()
-        .rev()
-        .find(|(_, raw)| !raw.smarthost.is_empty())
-        .map(|(s, raw)| (s, &raw.smarthost))
-    else {
-        return Ok(None);
-    };
-    if let [_, second, ..] = &hosts[..] {
-        let span = second.url.as_ref().map_or(0..0, Spanned::span);
-        return Err(source.error(span, "expected one [[smarthost]], found a second"));
+    let with_some = layers.layers.iter().rev().find(|(_, raw)| !raw.smarthost.is_empty());
+    let Some((source, raw)) = with_some else { return Ok(Vec::new()) };
+    let mut hosts: Vec<Smarthost> = Vec::new();
+    for raw in &raw.smarthost {
+        let host = check_smarthost(source, raw, general)?;
+        if let Some(same) = hosts.iter().find(|before| before.name == host.name) {
+            let said = raw.name.as_ref().or(raw.url.as_ref()).map_or(0..0, Spanned::span);
+            let message = format!("two smarthosts are called {:?}: give each a name of its own", same.name);
+            return Err(source.error(said, message));
+        }
+        hosts.push(host);
     }
-    check_smarthost(source, &hosts[0]).map(Some)
+    Ok(hosts)
 }
 
 fn plain_smarthost(url: Url) -> Smarthost {
@@ -52,13 +53,22 @@ fn plain_smarthost(url: Url) -> Smarthost {
         client: None,
         tls_warn: DEFAULT_TLS_WARN,
         timeout: DEFAULT_TIMEOUT,
+        from: None,
+        rate: None,
+        daily: None,
+        messages_per_session: None,
     }
 }
 
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 const DEFAULT_TLS_WARN: Duration = Duration::from_secs(21 * 86_400);
 
-fn check_smarthost(source: &Source, raw: &RawSmarthost) -> Result<Smarthost, ConfigError> {
+/// `general` is the rate of those that have none of their own.
+fn check_smarthost(
+    source: &Source,
+    raw: &RawSmarthost,
+    general: Option<Option<Rate>>,
+) -> Result<Smarthost, ConfigError> {
     let optional = |value: &At<String>| value.as_ref().map(|v| at(source, v, |t| text(t))).transpose();
     let Some(url_at) = &raw.url else {
         return Err(ConfigError::new(
@@ -94,7 +104,47 @@ fn check_smarthost(source: &Source, raw: &RawSmarthost) -> Result<Smarthost, Con
     if let Some(warn) = &raw.tls_warn {
         host.tls_warn = at(source, warn, |t| duration(t))?;
     }
+    host.from = raw.from.as_ref().map(|from| at(source, from, |t| parsed(t))).transpose()?;
+    check_quota(source, raw, general, &mut host)?;
     Ok(host)
+}
+
+/// What a provider is known to take. `None` of a profile is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Profile {
+    rate: Option<Rate>,
+    daily: Option<u32>,
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    match name {
+        // Exchange Online: 30 messages a minute, 10,000 recipients a day ("Exchange Online limits", sending limits).
+        "microsoft365" => {
+            Ok(Profile { rate: Some(Rate { count: 30, per: Duration::from_secs(60) }), daily: Some(10_000) })
+        }
+        // 500 recipients a day for a personal account; Google Workspace allows more ("Gmail sending limits").
+        "gmail" => Ok(Profile { rate: None, daily: Some(500) }),
+        _ => Err(format!("expected \"microsoft365\" or \"gmail\", found {name:?}")),
+    }
+}
+
+/// Its own limits stand above those of its profile, and these above `rate` in `[delivery]`.
+fn check_quota(
+    source: &Source,
+    raw: &RawSmarthost,
+    general: Option<Option<Rate>>,
+    host: &mut Smarthost,
+) -> Result<(), ConfigError> {
+    let number = |most: &u32| Ok((*most > 0).then_some(*most));
+    let profile = raw.profile.as_ref().map(|name| at(source, name, |t| profile(t))).transpose()?;
+    let profile = profile.unwrap_or_default();
+    let rate = raw.rate.as_ref().map(|rate| at(source, rate, |t| parse_rate(t))).transpose()?;
+    host.rate = rate.unwrap_or_else(|| profile.rate.or(general.flatten()));
+    let daily = raw.daily.as_ref().map(|daily| at(source, daily, number)).transpose()?;
+    host.daily = daily.unwrap_or(profile.daily);
+    let session = raw.messages_per_session.as_ref().map(Spanned::get_ref).copied();
+    host.messages_per_session = session.filter(|most| *most > 0);
+    Ok(())
 }
 
 fn check_client(source: &Source, raw: &RawSmarthost) -> Result<Option<ClientCertificate>, ConfigError> {

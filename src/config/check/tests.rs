@@ -36,7 +36,7 @@ fn the_commented_default_file_says_what_the_code_does() {
     assert_eq!(format!("{:?}", full.pickup), format!("{:?}", empty.pickup));
     assert_eq!(format!("{:?}", full.delivery), format!("{:?}", empty.delivery));
     assert_eq!(full.level, empty.level);
-    let host = full.smarthost.unwrap();
+    let host = &full.smarthosts[0];
     assert_eq!((host.tls, host.port, host.timeout), (Tls::Required, 465, DEFAULT_TIMEOUT));
 }
 
@@ -53,7 +53,11 @@ fn an_error_names_file_line_text_and_what_would_be_valid() {
         error("[[smarthost]]\nurl = \"mail.example.com:25\"")
             .contains("line 2: a port without a scheme: expected a host, smtps://host")
     );
-    assert!(error("[[smarthost]]\nurl=\"smtp://a\"\n[[smarthost]]\nurl=\"smtp://b\"").contains("line 4"));
+    let twice = error("[[smarthost]]\nurl=\"smtp://a\"\n[[smarthost]]\nurl=\"smtps://a\"");
+    assert!(
+        twice.contains("line 4: two smarthosts are called \"a\": give each a name of its own"),
+        "{twice}"
+    );
     assert!(error("[[smarthost]]\nname=\"x\"").contains("has no url"));
     let rate = error("[delivery]\nrate = \"0/min\"");
     assert!(rate.contains("line 2: expected a rate like \"30/min\""), "{rate}");
@@ -66,7 +70,7 @@ fn an_error_names_file_line_text_and_what_would_be_valid() {
 
 #[test]
 fn a_rate_is_a_number_and_a_span() {
-    let rate = |text: &str| parse_text(&format!("[delivery]\nrate = \"{text}\"")).unwrap().delivery.rate;
+    let rate = |text: &str| smarthost(&format!("url = \"smtp://a\"\nrate = \"{text}\"")).unwrap().rate;
     let shown = |text: &str| rate(text).map(|rate| (rate.count, rate.per.as_secs()));
     assert_eq!(shown("30/min"), Some((30, 60)));
     assert_eq!(shown("1000/h"), Some((1000, 3600)));
@@ -103,7 +107,7 @@ fn no_error_shows_a_secret() {
 
 fn smarthost(rest: &str) -> Result<Smarthost, String> {
     let config = parse_text(&format!("[[smarthost]]\n{rest}")).map_err(|e| e.to_string())?;
-    Ok(config.smarthost.unwrap())
+    Ok(config.smarthosts.into_iter().next().unwrap())
 }
 
 #[test]
@@ -186,4 +190,24 @@ fn who_logs_in_and_how_must_fit_together() {
         let error = plain(&format!("{pin}tls = \"{tls}\"")).unwrap_err();
         assert!(error.contains("line 4: pin"), "{error}");
     }
+}
+
+#[test]
+fn several_smarthosts_are_taken_in_their_order_each_with_its_own() {
+    let text = "[delivery]\nrate = \"5/s\"\n[[smarthost]]\nurl = \"smtps://a\"\nfrom = \"box@a.example\"\n\
+        profile = \"microsoft365\"\n[[smarthost]]\nurl = \"smtp://b\"\nmessages_per_session = 50\n\
+        [[smarthost]]\nname = \"c\"\nurl = \"smtp://b\"\nprofile = \"microsoft365\"\nrate = \"off\"\ndaily = 7";
+    let hosts = parse_text(text).unwrap().smarthosts;
+    let limits = |host: &Smarthost| {
+        let rate = host.rate.map(|rate| (rate.count, rate.per.as_secs()));
+        (host.name.clone(), rate, host.daily, host.messages_per_session)
+    };
+    let found: Vec<_> = hosts.iter().map(limits).collect();
+    assert_eq!(found[0], ("a".into(), Some((30, 60)), Some(10_000), None));
+    assert_eq!(found[1], ("b".into(), Some((5, 1)), None, Some(50)));
+    assert_eq!(found[2], ("c".into(), None, Some(7), None));
+    assert_eq!(hosts[0].from.as_ref().unwrap().as_str(), "box@a.example");
+    assert!(hosts[1].from.is_none());
+    let error = smarthost("url = \"smtp://a\"\nprofile = \"hotmail\"").unwrap_err();
+    assert!(error.contains("line 3: expected \"microsoft365\" or \"gmail\""), "{error}");
 }

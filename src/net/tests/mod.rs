@@ -105,6 +105,7 @@ fn options(tls: TlsMode) -> SessionOptions {
         login: None,
         timeouts: Timeouts::default(),
         pipelining: Pipelining::default(),
+        messages_max: None,
     }
 }
 
@@ -152,7 +153,7 @@ fn script(parts: &[&[Step]]) -> Vec<Step> {
 async fn on_a_pipe(
     steps: Vec<Step>,
     capacity: usize,
-    now: &dyn Fn() -> Monotonic,
+    now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Result<Connection, OpenError> {
     let (ours, theirs) = tokio::io::duplex(capacity);
     tokio::spawn(follow(theirs, steps, None));
@@ -163,7 +164,7 @@ async fn over(
     pipe: tokio::io::DuplexStream,
     writes: Arc<AtomicUsize>,
     options: SessionOptions,
-    now: &dyn Fn() -> Monotonic,
+    now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Result<Connection, OpenError> {
     let endpoint = Endpoint { host: "mx".to_owned(), port: 25, implicit: false };
     let peer: SocketAddr = "192.0.2.1:25".parse().unwrap();

@@ -83,7 +83,7 @@ async fn send(
     connection: &mut Connection,
     number: usize,
     next: Option<usize>,
-    now: &dyn Fn() -> Monotonic,
+    now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Transcript {
     let mut body = Blocks(vec![text(number).into_bytes()], None);
     connection.transact(numbered(number), &mut body, next.map(numbered), now).await
@@ -96,7 +96,7 @@ fn code(answer: &Answer) -> Option<u16> {
 /// A connection to a [`relay`] on a pipe.
 async fn with_relay(
     answer: impl Fn(&str, usize) -> Option<&'static str> + Send + 'static,
-    now: &dyn Fn() -> Monotonic,
+    now: &(dyn Fn() -> Monotonic + Sync),
 ) -> (Connection, JoinHandle<Heard>) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let task = tokio::spawn(relay(theirs, answer));

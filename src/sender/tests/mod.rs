@@ -1,5 +1,6 @@
 //! The sender against a server in this process that says what a test wants it to say.
 
+mod failover;
 mod policy;
 
 use std::sync::Mutex;
@@ -70,14 +71,22 @@ impl Bench {
     }
 
     fn options(port: u16) -> Options {
-        let smarthost = Smarthost {
-            name: "test".into(),
+        Self::options_for([("test", port)])
+    }
+
+    fn options_for<const N: usize>(hosts: [(&str, u16); N]) -> Options {
+        let smarthost = |(name, port): (&str, u16)| Smarthost {
+            name: name.into(),
             endpoints: vec![Endpoint { host: "127.0.0.1".into(), port, implicit: false }],
             tls_mode: TlsMode::None,
             tls: TlsOptions::default(),
             tls_warn: Duration::ZERO,
             login: None,
             timeouts: Timeouts::default(),
+            from: None,
+            rate: None,
+            daily: None,
+            messages_per_session: None,
             known: Known::default(),
         };
         let outgoing = outgoing::Options {
@@ -87,14 +96,14 @@ impl Bench {
             received: true,
         };
         Options {
-            smarthost: Some(smarthost),
+            smarthosts: hosts.map(smarthost).into(),
             outgoing,
             retry_interval: Duration::from_secs(30),
             hold_line: Some(Duration::from_secs(60)),
             keep_open: Duration::ZERO,
             max_age: None,
             max_attempts: None,
-            rate: None,
+            fail_back: Duration::from_secs(300),
         }
     }
 

@@ -215,15 +215,15 @@ async fn a_rate_that_is_used_up_lets_nobody_go_and_opens_no_session() {
     })
     .await;
     let rate = Rate { count: 2, per: Duration::from_secs(60) };
-    let mut sender = with(&bench, port, |o| o.rate = Some(rate));
-    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced);
+    let mut sender = with(&bench, port, |o| o.smarthosts[0].rate = Some(rate));
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Rate));
     assert_eq!(all(&mut told), ["n0", "n1"]);
     assert_eq!(sender.next_due_in(), Some(Duration::from_secs(60)));
     assert!(matches!(said(&sender), Some(SenderState::Paced { .. })));
     // Neither the next pass nor the next run asks before.
-    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced);
-    sender = with(&bench, port, |o| o.rate = Some(rate));
-    assert_eq!(sender.pass(None, &mut Stop::pair().1).await.unwrap(), PassEnd::Paced);
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Rate));
+    sender = with(&bench, port, |o| o.smarthosts[0].rate = Some(rate));
+    assert_eq!(sender.pass(None, &mut Stop::pair().1).await.unwrap(), PassEnd::Paced(Limit::Rate));
     assert_eq!(sessions.load(Ordering::SeqCst), 1);
     bench.pass(&mut sender).await;
     assert_eq!(all(&mut told), ["n2", "n3"]);

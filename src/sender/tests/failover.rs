@@ -1,0 +1,200 @@
+//! Several smarthosts: away from one that cannot be used, and back.
+
+use super::*;
+use crate::policy::{Limit, Rate};
+use crate::spool::read_record;
+
+/// A server that can be told to go away: then it closes every session at its EHLO.
+async fn coming_and_going() -> (u16, mpsc::UnboundedReceiver<String>, Arc<Mutex<bool>>) {
+    let is_there = Arc::new(Mutex::new(true));
+    let there = is_there.clone();
+    let (port, told) = server(move |asked| match asked.starts_with("EHLO") && !*there.lock().unwrap() {
+        true => "421 4.3.2 going down",
+        false => "250 ok",
+    })
+    .await;
+    (port, told, is_there)
+}
+
+async fn taking() -> (u16, mpsc::UnboundedReceiver<String>) {
+    server(|_| "250 ok").await
+}
+
+fn sender(bench: &Bench, first: u16, second: u16) -> Sender {
+    Sender::new(
+        bench.spool.clone(),
+        bench.clock.clone(),
+        Bench::options_for([("first", first), ("second", second)]),
+    )
+}
+
+fn out_of_service(sender: &Sender) -> Vec<(String, String)> {
+    let said = sender.said.as_ref().unwrap();
+    said.out_of_service.iter().map(|out| (out.smarthost.clone(), out.cause.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_smarthost_that_cannot_be_used_is_left_at_once_and_comes_back_once_it_was_well_for_a_while() {
+    let bench = Bench::new();
+    let (one, mut to_first, is_there) = coming_and_going().await;
+    let (two, mut to_second) = taking().await;
+    let mut sender = sender(&bench, one, two);
+    bench.accept("a", "b@example.com");
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+    assert_eq!(all(&mut to_first), ["a"]);
+
+    *is_there.lock().unwrap() = false;
+    bench.accept("b", "b@example.com");
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue, "in the same pass");
+    assert_eq!(all(&mut to_second), ["b"]);
+    assert!(matches!(said(&sender), Some(SenderState::Usable { smarthost, .. }) if smarthost == "second"));
+    let out = out_of_service(&sender);
+    assert!(out[0].0 == "first" && out[0].1.contains("421 4.3.2 going down"), "{out:?}");
+
+    *is_there.lock().unwrap() = true;
+    // The pass that finds it well sends to the second; 300 s of that, and the first is used again.
+    for n in 0..20 {
+        bench.accept(&format!("n{n}"), "b@example.com");
+        bench.pass(&mut sender).await;
+    }
+    let (first, second) = (all(&mut to_first), all(&mut to_second));
+    assert_eq!(second.len(), 10 + 1, "{first:?} {second:?}");
+    let sent: Vec<String> = second.into_iter().chain(first).collect();
+    assert_eq!(sent, (0..20).map(|n| format!("n{n}")).collect::<Vec<_>>());
+    assert!(out_of_service(&sender).is_empty());
+}
+
+#[tokio::test]
+async fn a_host_that_comes_and_goes_is_not_gone_back_to() {
+    let bench = Bench::new();
+    let (one, mut to_first, is_there) = coming_and_going().await;
+    let (two, mut to_second) = taking().await;
+    let mut sender = sender(&bench, one, two);
+    for n in 0..40 {
+        *is_there.lock().unwrap() = n % 5 == 4;
+        bench.accept(&format!("n{n}"), "b@example.com");
+        assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+    }
+    assert_eq!((all(&mut to_first).len(), all(&mut to_second).len()), (0, 40));
+}
+
+#[tokio::test]
+async fn where_none_can_be_used_each_is_named_with_its_cause_and_nothing_is_charged() {
+    let bench = Bench::new();
+    let (one, _first, is_there) = coming_and_going().await;
+    let (two, _second) =
+        server(|asked| if asked.starts_with("EHLO") { "421 4.7.0 not you" } else { "250 ok" }).await;
+    *is_there.lock().unwrap() = false;
+    let mut sender = sender(&bench, one, two);
+    bench.accept("a", "b@example.com");
+    assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)));
+    let Some(SenderState::Unusable { smarthost, cause, .. }) = said(&sender) else { panic!() };
+    assert_eq!(smarthost, "first, second");
+    assert!(cause.contains("first: ") && cause.contains("421 4.3.2"), "{cause}");
+    assert!(cause.contains("; second: ") && cause.contains("421 4.7.0 not you"), "{cause}");
+    assert_eq!(bench.spool.counts().in_line, 1);
+    // The box was without a network, as far as anybody knows: the first is the first again.
+    *is_there.lock().unwrap() = true;
+    bench.pass(&mut sender).await;
+    assert_eq!(sender.smarthost_name(), "first");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_at_the_first_is_on_record_before_the_message_goes_to_the_second() {
+    let bench = Bench::new();
+    bench.accept("a", "b@example.com");
+    let id = bench.spool.head().unwrap();
+    // It closes with the dot out.
+    let (one, _first) = server(|asked| if asked == "a" { "" } else { "250 ok" }).await;
+    let disk = bench.disk.clone();
+    let (two, mut to_second) = server(move |asked| {
+        let on_record = || read_record(&*disk, id).map(|record| record.unknown_ends).unwrap_or(0);
+        match asked.starts_with("EHLO") && on_record() != 1 {
+            true => "550 5.0.0 nothing is on record",
+            false => "250 ok",
+        }
+    })
+    .await;
+    let mut sender = sender(&bench, one, two);
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+    assert_eq!(all(&mut to_second), ["a"]);
+}
+
+#[tokio::test]
+async fn each_smarthost_is_told_its_own_sender() {
+    let bench = Bench::new();
+    let (one, _first, is_there) = coming_and_going().await;
+    let (two, mut to_second) = taking().await;
+    let mut options = Bench::options_for([("first", one), ("second", two)]);
+    options.smarthosts[1].from = Some("box@second.example".parse().unwrap());
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    let told = |sender: &Sender| {
+        let (name, record, file) = bench.spool.peek(bench.spool.head().unwrap()).unwrap();
+        let prepared = sender.read(&*file, &name, record.as_ref()).ok().unwrap();
+        prepared.transaction.reverse_path.mailbox().unwrap().to_string()
+    };
+    bench.accept("a", "b@example.com");
+    assert_eq!(told(&sender), "a@example.com");
+    *is_there.lock().unwrap() = false;
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut to_second), ["a"]);
+    bench.accept("b", "b@example.com");
+    assert_eq!(told(&sender), "box@second.example");
+}
+
+#[tokio::test]
+async fn what_a_smarthost_was_given_today_is_counted_over_restarts_and_its_end_is_told() {
+    let bench = Bench::new();
+    (0..5).for_each(|n| bench.accept(&format!("n{n}"), "b@example.com, c@example.com"));
+    let root = bench._root.path().join("meta/sender.json");
+    let (state, at_the_last_dot) = (root.clone(), Arc::new(Mutex::new(Vec::new())));
+    let copy = at_the_last_dot.clone();
+    let (port, mut told) = server(move |asked| {
+        if asked == "n1" {
+            *copy.lock().unwrap() = std::fs::read(&state).unwrap();
+        }
+        "250 ok"
+    })
+    .await;
+    let day = |bench: &Bench| {
+        let mut options = Bench::options(port);
+        options.smarthosts[0].daily = Some(5);
+        options.smarthosts[0].rate = Some(Rate { count: 100, per: Duration::from_secs(60) });
+        Sender::new(bench.spool.clone(), bench.clock.clone(), options)
+    };
+    let mut sender = day(&bench);
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
+    assert_eq!(all(&mut told), ["n0", "n1"], "two recipients each, and five a day");
+    let Some(SenderState::Paced { limit, until, .. }) = said(&sender) else { panic!() };
+    assert_eq!((limit, until), (Limit::Daily, 31 + 86_400 + 300));
+    // Killed with the second dot out: what it would have written later is not there.
+    std::fs::write(&root, &*at_the_last_dot.lock().unwrap()).unwrap();
+    sender = day(&bench);
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
+    assert_eq!(all(&mut told), Vec::<String>::new());
+    bench.clock.advance(86_400 + 300);
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["n2", "n3"]);
+}
+
+#[tokio::test]
+async fn a_session_carries_as_many_messages_as_it_may() {
+    let bench = Bench::new();
+    (0..5).for_each(|n| bench.accept(&format!("n{n}"), "b@example.com"));
+    let sessions = Arc::new(AtomicU64::new(0));
+    let count = sessions.clone();
+    let (port, mut told) = server(move |asked| match asked.starts_with("EHLO") {
+        true => {
+            count.fetch_add(1, Ordering::SeqCst);
+            "250-test\r\n250 PIPELINING"
+        }
+        false => "250 ok",
+    })
+    .await;
+    let mut options = Bench::options(port);
+    options.smarthosts[0].messages_per_session = Some(2);
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+    assert_eq!(all(&mut told), ["n0", "n1", "n2", "n3", "n4"]);
+    assert_eq!(sessions.load(Ordering::SeqCst), 3);
+}
