@@ -142,6 +142,7 @@ async fn each_smarthost_is_told_its_own_sender() {
     assert_eq!(told(&sender), "box@second.example");
 }
 
+#[expect(clippy::disallowed_methods, reason = "the disk as a kill would have left it")]
 #[tokio::test]
 async fn what_a_smarthost_was_given_today_is_counted_over_restarts_and_its_end_is_told() {
     let bench = Bench::new();
