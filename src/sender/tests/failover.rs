@@ -199,3 +199,43 @@ async fn a_session_carries_as_many_messages_as_it_may() {
     assert_eq!(all(&mut told), ["n0", "n1", "n2", "n3", "n4"]);
     assert_eq!(sessions.load(Ordering::SeqCst), 3);
 }
+
+/// Exchange Online as far as it matters here: away at first, then 30 messages a minute, and what comes faster fails.
+#[tokio::test]
+async fn two_hundred_alarms_after_an_outage_at_30_a_minute_fail_at_no_provider() {
+    let bench = Bench::new();
+    (0..200).for_each(|n| bench.accept(&format!("n{n}"), &format!("b{}@example.com", n % 7)));
+    let (clock, is_there) = (bench.clock.clone(), Arc::new(Mutex::new(false)));
+    let there = is_there.clone();
+    let mut began = std::collections::VecDeque::new();
+    let (port, mut told) = server(move |asked| {
+        if asked.starts_with("EHLO") && !*there.lock().unwrap() {
+            return "421 4.3.2 not now";
+        }
+        if asked.starts_with("RCPT") {
+            began.push_back(clock.monotonic());
+            let first = if began.len() > 30 { began.pop_front() } else { None };
+            if first.is_some_and(|first| clock.monotonic() - first < Duration::from_secs(60)) {
+                return "550 5.7.1 too fast";
+            }
+        }
+        "250 ok"
+    })
+    .await;
+    let mut options = Bench::options(port);
+    options.smarthosts[0].rate = Some(Rate { count: 30, per: Duration::from_secs(60) });
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    for _ in 0..50 {
+        assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)));
+    }
+    *is_there.lock().unwrap() = true;
+    let begin = bench.clock.monotonic();
+    while sender.pass(None, &mut Stop::pair().1).await.unwrap() != PassEnd::NothingDue {
+        let due = sender.next_due_in().unwrap();
+        assert!(due >= Duration::from_secs(1), "nothing wakes before");
+        bench.clock.advance(due.as_secs());
+    }
+    assert_eq!(all(&mut told), (0..200).map(|n| format!("n{n}")).collect::<Vec<_>>());
+    assert_eq!(bench.spool.counts().failed, 0);
+    assert_eq!(bench.clock.monotonic() - begin, Duration::from_secs(360), "and no longer than it takes");
+}
