@@ -52,7 +52,7 @@ impl Sender {
             let since = self.clock.wall().as_secs();
             let Trouble { stage, cause, hint, .. } = trouble;
             let to = &self.options.smarthosts[host].name;
-            tracing::warn!(smarthost, %stage, cause, hint, to, "failed-over");
+            tracing::warn!(smarthost, step = %stage, cause, hint, to, "failed-over");
             self.out_of_service.retain(|out| out.smarthost != smarthost);
             self.out_of_service.push(OutOfService { smarthost, since, step: stage.to_string(), cause, hint });
         }
