@@ -57,6 +57,13 @@ pub fn judge(transcript: &Transcript) -> Judgement {
     Judgement::Settled(transcript.rcpts.iter().enumerate().map(outcome).collect())
 }
 
+/// Whether the server may be about to take no more messages on this session, and some on a next one: 452 to MAIL. OpenSMTPD
+/// says so after a hundred, and leaves the session open. Of a session on which nothing was taken it says nothing.
+pub fn may_have_had_enough(transcript: &Transcript) -> Option<SessionEnd> {
+    let reply = transcript.mail.reply().filter(|reply| reply.code == 452)?;
+    Some(SessionEnd { stage: Stage::Mail, why: EndCause::Reply(reply.clone()) })
+}
+
 /// The first request whose answer is about the session; what follows it is its consequence.
 fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
     let rcpts = transcript.rcpts.iter().map(|answer| (Stage::Rcpt, answer));
@@ -210,6 +217,16 @@ mod tests {
         assert_eq!(judged(&transcript(250, &[250, 535], 354, 250, false)), "+~");
         assert_eq!(judged(&transcript(250, &[503, 250, 550], 354, 250, true)), "~+-");
         assert_eq!(judged(&transcript(250, &[250, 530], 354, 1, true)), "in doubt");
+    }
+
+    #[test]
+    fn only_452_to_mail_may_be_the_end_of_a_session_that_served() {
+        let has_had_enough =
+            |mail, rcpt| may_have_had_enough(&transcript(mail, &[rcpt], 0, 0, false)).is_some();
+        assert!(has_had_enough(452, 503));
+        assert!(!has_had_enough(451, 503));
+        assert!(!has_had_enough(552, 503));
+        assert!(!has_had_enough(250, 452));
     }
 
     #[test]

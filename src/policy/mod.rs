@@ -23,7 +23,7 @@ mod usable;
 
 pub use classify::{Class, classify};
 pub use failover::{Failover, FailoverTerms, HostMemory};
-pub use judge::{Judgement, judge};
+pub use judge::{Judgement, judge, may_have_had_enough};
 pub use kind::{ReplyKind, Setback};
 pub use memory::{Memory, Moment};
 pub use pace::{LineBudget, Next, aside_gap, login_gap};

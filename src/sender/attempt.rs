@@ -9,7 +9,7 @@ use crate::mail::{Mailbox, Outcome, QueueId};
 use crate::message::{NoEnvelope, Refusal};
 use crate::net::Connection;
 use crate::outgoing::Unsendable;
-use crate::policy::{End, Expiry, Fate, Judgement, Ruling, Then, judge};
+use crate::policy::{End, Expiry, Fate, Judgement, Ruling, Then, judge, may_have_had_enough};
 use crate::report::Report;
 use crate::smtp::{Answer, EndCause, SessionEnd};
 use crate::spool::{Failed, InFlight, Place, Recipient, Record, SpoolError};
@@ -28,6 +28,8 @@ pub(super) enum Attempt {
     HoldsLine { cause: String },
     /// The session is of no use any more; the message is charged nothing.
     Trouble(Trouble),
+    /// The same, and the session is still open.
+    SessionIsFull(Trouble),
     /// The same, and it is not the session's fault: a new one would fare no better.
     QueueStops(Trouble),
     /// The service ends and the transaction did not end in time. Recovery finds the message.
@@ -36,11 +38,12 @@ pub(super) enum Attempt {
 
 impl Sender {
     /// Takes the message through one transaction. The move to `sending/` is durable before the first byte leaves,
-    /// and the outcome is on disk when this returns.
+    /// and the outcome is on disk when this returns. `served` says that a message was taken on this connection.
     pub(super) async fn attempt(
         &mut self,
         connection: &mut Connection,
         id: QueueId,
+        served: bool,
         stop: &mut Stop,
     ) -> Result<Attempt, SpoolError> {
         self.schedule.begins(id, &*self.spool);
@@ -78,6 +81,10 @@ impl Sender {
             () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
         };
         drop(body);
+        if let Some(end) = may_have_had_enough(&transcript).filter(|_| served) {
+            self.spool.defer(in_flight, None)?;
+            return Ok(Attempt::SessionIsFull(Trouble::ended(&end, connection.peer())));
+        }
         match judge(&transcript) {
             Judgement::Settled(outcomes) => self.settle(in_flight, audience, outcomes),
             Judgement::Session(end) => self.cut_short(in_flight, &audience, (End::Session, &end), connection),

@@ -330,7 +330,7 @@ impl Sender {
                 return Ok(trouble.map(PassEnd::Unusable));
             }
             self.look_at_a_better_one();
-            let attempt = self.attempt(&mut connection, id, stop).await?;
+            let attempt = self.attempt(&mut connection, id, *taken > 0, stop).await?;
             if !connection.bears_overlap() {
                 self.no_overlap_before = Some(self.clock.monotonic() + NO_OVERLAP_FOR);
             }
@@ -348,6 +348,12 @@ impl Sender {
                 Attempt::QueueStops(trouble) => {
                     *taken = 0;
                     if connection.ahead().is_none() && connection.is_usable() {
+                        connection.quit(&now).await;
+                    }
+                    return Ok(Some(PassEnd::Unusable(trouble)));
+                }
+                Attempt::SessionIsFull(trouble) => {
+                    if connection.is_usable() {
                         connection.quit(&now).await;
                     }
                     return Ok(Some(PassEnd::Unusable(trouble)));

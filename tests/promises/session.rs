@@ -1,6 +1,8 @@
 //! A session problem is charged to no message: the queue waits whole and in order.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 
 use pillarbox::catch::{AnswerMode, Catch, Caught};
 
@@ -187,5 +189,50 @@ fn a_session_that_took_something_and_ended_is_opened_again_at_once() {
     server.wait_taken(5);
     assert_eq!(server.subjects(), alarms(1..=5));
     assert_eq!(server.arrivals()[4].session, 5);
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn a_server_that_takes_two_on_a_session_and_then_says_452_gets_the_rest_on_the_next() {
+    // As OpenSMTPD does, after a hundred: it leaves the session open, and refuses whatever is tried on it.
+    let taken = Mutex::new(HashMap::<usize, usize>::new());
+    let server = Server::scripted(move |asked| {
+        let mut taken = taken.lock().unwrap();
+        let here = taken.entry(asked.session).or_default();
+        match asked.line.get(..4) {
+            Some("MAIL") if *here == 2 => say("452 4.5.3 Too many recipients: Too many messages sent"),
+            Some("RCPT" | "DATA") if *here == 2 => say("503 5.5.1 no"),
+            _ => {
+                *here += usize::from(asked.line == ".");
+                Answer::Usual
+            }
+        }
+    });
+    let stage = Stage::new(&plain(server.port()), "");
+    stage.set("retry_interval", "\"60s\"");
+    let service = stage.run();
+    stage.drop_letters(1..=5);
+    server.wait_taken(5);
+    assert_eq!(server.subjects(), alarms(1..=5));
+    assert_eq!(server.arrivals()[4].session, 3);
+    assert_eq!(stage.records(), [""; 0]);
+    assert!(!service.log().contains("deferred"), "{}", service.log());
+    assert_eq!(service.stop(), 0);
+}
+
+#[test]
+fn a_message_that_gets_452_on_a_new_session_too_is_deferred() {
+    let server = Server::scripted(|asked| match asked.line {
+        line if line.starts_with("MAIL") && asked.session > 1 => say("452 4.3.1 no room"),
+        "." => Answer::SayAndCut("250 2.0.0 taken"),
+        _ => Answer::Usual,
+    });
+    let stage = Stage::new(&plain(server.port()), "");
+    stage.set("retry_interval", "\"60s\"");
+    let service = stage.run();
+    stage.drop_letters([1, 2]);
+    service.wait_log("WARN deferred request=\"MAIL FROM\"");
+    assert_eq!(server.sessions(), 2);
+    assert_eq!(server.subjects(), alarms([1]));
     assert_eq!(service.stop(), 0);
 }
