@@ -1,6 +1,6 @@
 //! A whole transaction: what became of each recipient.
 
-use super::{Class, classify};
+use super::{Class, Reach, classify};
 use crate::mail::{Outcome, Reply, Stage};
 use crate::smtp::{Answer, EndCause, SessionEnd, Transcript, Unsendable};
 
@@ -11,7 +11,8 @@ pub enum Judgement {
     Settled(Vec<Option<Outcome>>),
     /// A session problem: nothing is charged to anybody.
     Session(SessionEnd),
-    /// The line was lost and the final dot was not out: nothing was taken, nothing is charged.
+    /// The line was lost and the final dot was not out, or what was said may concern this message alone: nothing was taken,
+    /// nothing is charged.
     Lost(SessionEnd),
     /// The final dot is out and no reply came: the message may have been taken.
     InDoubt(SessionEnd),
@@ -25,11 +26,12 @@ pub fn judge(transcript: &Transcript) -> Judgement {
     }
     // Once the message was taken for somebody this must go on record, or he would get it again each time. Whom the server
     // then refused for want of a login is deferred.
-    if let Some(end) = session_problem(transcript).filter(|_| !transcript.is_taken()) {
+    if let Some((stage, reply, class)) = session_problem(transcript).filter(|_| !transcript.is_taken()) {
+        let end = SessionEnd { stage, why: EndCause::Reply(reply.clone()) };
         // RFC 5321 section 3.8: the server closes. Behind MAIL that may be for this message's sake, as with one that bears only
         // so many refused recipients: it counts as a line that was lost in its transaction.
-        let closes = matches!(&end.why, EndCause::Reply(reply) if reply.code == 421);
-        return match closes && end.stage != Stage::Mail {
+        let closes = reply.code == 421 && stage != Stage::Mail;
+        return match closes || class == Class::Configuration(Reach::PerhapsOne) {
             true => Judgement::Lost(end),
             false => Judgement::Session(end),
         };
@@ -65,7 +67,7 @@ pub fn may_have_had_enough(transcript: &Transcript) -> Option<SessionEnd> {
 }
 
 /// The first request whose answer is about the session; what follows it is its consequence.
-fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
+fn session_problem(transcript: &Transcript) -> Option<(Stage, &Reply, Class)> {
     let rcpts = transcript.rcpts.iter().map(|answer| (Stage::Rcpt, answer));
     let all = std::iter::once((Stage::Mail, &transcript.mail))
         .chain(rcpts)
@@ -79,10 +81,10 @@ fn session_problem(transcript: &Transcript) -> Option<SessionEnd> {
         }
         let Some(reply) = answer.reply().filter(|reply| !is_hoped_for(stage, reply)) else { continue };
         match classify(stage, reply) {
-            Class::Session => return Some(SessionEnd { stage, why: EndCause::Reply(reply.clone()) }),
+            class @ (Class::Session | Class::Configuration(_)) => return Some((stage, reply, class)),
             // DATA behind refused recipients answers 503 or 554: the refusal is the cause.
-            Class::Deferral | Class::Failure if stage == Stage::Mail => return None,
-            Class::Deferral | Class::Failure => {}
+            Class::Deferral | Class::Failure | Class::Split if stage == Stage::Mail => return None,
+            Class::Deferral | Class::Failure | Class::Split => {}
         }
     }
     None
@@ -108,7 +110,9 @@ fn whole_message(stage: Stage, answer: &Answer) -> Option<Outcome> {
     match answer {
         Answer::Reply(reply) if !is_hoped_for(stage, reply) => Some(match classify(stage, reply) {
             Class::Failure => Outcome::Failed(stage, reply.clone()),
-            Class::Session | Class::Deferral => Outcome::Deferred(stage, reply.clone()),
+            Class::Session | Class::Configuration(_) | Class::Deferral | Class::Split => {
+                Outcome::Deferred(stage, reply.clone())
+            }
         }),
         Answer::Unsendable(why) => Some(Outcome::Failed(stage, unsendable_reply(*why))),
         Answer::Reply(_) | Answer::NotSent | Answer::Awaited => None,
@@ -233,6 +237,21 @@ mod tests {
     fn cascades_are_charged_to_their_first_cause() {
         // Postfix answers a refused MAIL with 503 to all that follows.
         assert_eq!(judged(&transcript(552, &[503, 503], 503, 0, false)), "--");
+        assert_eq!(judged(&transcript(451, &[503, 503], 503, 0, false)), "~~");
+        assert_eq!(judged(&transcript(530, &[503, 554], 554, 0, false)), "session at Mail");
+        assert_eq!(judged(&transcript(421, &[421, 421], 421, 0, true)), "session at Mail");
+        assert_eq!(judged(&transcript(250, &[452, 550], 503, 0, false)), "~-");
+        assert_eq!(judged(&transcript(250, &[450, 450], 554, 0, false)), "~~");
+        assert_eq!(judged(&transcript(250, &[550, 550], 421, 0, true)), "--");
+    }
+
+    #[test]
+    fn what_may_be_one_messages_sender_is_charged_to_nobody_and_lets_the_next_one_be_tried() {
+        let not_as_this_sender = Answer::Reply(Reply { enhanced: "5.7.60".parse().ok(), ..reply(550) });
+        let at_mail = Transcript { mail: not_as_this_sender.clone(), ..transcript(250, &[0], 0, 0, false) };
+        assert_eq!(judged(&at_mail), "lost");
+        let at_dot = Transcript { dot: not_as_this_sender, ..transcript(250, &[250, 550], 354, 0, false) };
+        assert_eq!(judged(&at_dot), "lost");
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Sender {
     /// Takes a waiting message out of line.
     pub(super) fn set_aside(&mut self, id: QueueId) -> Result<(), SpoolError> {
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(()) };
-        tracing::warn!(%id, cause = "the connection is lost whenever it is sent", "message-stepped-aside");
+        tracing::warn!(%id, cause = "whenever it is sent the session ends, and with another one it did not", "message-stepped-aside");
         let standing = Standing { aside: Some(0), ..standing(in_flight.record()) };
         let record = restated(in_flight.record(), standing);
         self.schedule.put_off(id, standing.aside, self.clock.monotonic());

@@ -4,7 +4,11 @@ use std::fmt;
 
 use crate::mail::Stage;
 use crate::net::{CertificateFault, ConnectFault, Endpoint, OpenError, TlsError, TlsFault};
+use crate::policy::cure;
 use crate::smtp::{EndCause, SessionEnd};
+
+/// Where there is nothing to be done.
+const AGAIN: &str = "it is tried again";
 
 /// A session problem: charged to no message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,7 +239,7 @@ fn tls_hint(fault: TlsFault) -> &'static str {
             "that port does not speak TLS from the start: use smtp:// instead of smtps://, or port 465"
         }
         TlsFault::Handshake => "the server wants a TLS that is not spoken here (1.2 and 1.3 are)",
-        TlsFault::Link | TlsFault::Unconfigured => "it is tried again",
+        TlsFault::Link | TlsFault::Unconfigured => AGAIN,
     }
 }
 
@@ -246,16 +250,7 @@ fn session_hint(end: &SessionEnd) -> &'static str {
         (EndCause::Protocol(_), Stage::Auth) => {
             "if it lasts, name another login in auth, or ask who runs the server"
         }
-        (EndCause::Reply(reply), Stage::Auth) if reply.code == 534 => {
-            "the server wants another login for this user, as a password for applications or a token"
-        }
-        (EndCause::Reply(_), Stage::Auth) => "check user and password in [[smarthost]]",
-        (EndCause::Reply(reply), _) if matches!(reply.code, 530 | 535 | 538) => {
-            "the server wants a login: set user and password in [[smarthost]]"
-        }
-        (EndCause::Reply(_), Stage::Greeting) => {
-            "the server does not want to talk to this box: ask who runs it"
-        }
+        (EndCause::Reply(reply), stage) => cure(stage, reply).unwrap_or(AGAIN),
         (EndCause::NotOffered(_), _) => {
             "check url, tls and user in [[smarthost]] against what the server offers"
         }
@@ -265,7 +260,7 @@ fn session_hint(end: &SessionEnd) -> &'static str {
         (EndCause::Protocol(_), Stage::Greeting) => {
             "what answers on that port is not a mail server: check url"
         }
-        _ => "it is tried again",
+        _ => AGAIN,
     }
 }
 
@@ -281,6 +276,20 @@ mod tests {
 
     use super::*;
     use crate::mail::Reply;
+
+    #[test]
+    fn a_refusal_comes_with_the_cure_of_the_table_of_answers() {
+        let hint = |stage, code, enhanced: &str| {
+            let reply = Reply { code, enhanced: enhanced.parse().ok(), text: Vec::new() };
+            Trouble::ended(&SessionEnd { stage, why: EndCause::Reply(reply) }, "mx").hint
+        };
+        assert!(hint(Stage::Auth, 535, "5.7.139").contains("switched logins by password off"));
+        assert!(hint(Stage::Mail, 550, "5.7.30").contains("token in [[smarthost]]"));
+        assert!(hint(Stage::Mail, 550, "5.7.60").contains("may not send as the sender"));
+        assert!(hint(Stage::Mail, 530, "5.7.0").contains("set user and password"));
+        assert!(hint(Stage::Greeting, 554, "").contains("ask who runs it"));
+        assert_eq!(hint(Stage::Idle, 421, ""), AGAIN);
+    }
 
     #[test]
     fn only_a_refused_login_makes_the_next_one_wait_longer() {
