@@ -492,3 +492,52 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    use super::*;
+
+    /// What a box sees whose clock has never been set, and one whose clock is far ahead.
+    #[test]
+    fn a_good_certificate_is_judged_by_the_time_that_is_given() {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut params = CertificateParams::new(vec!["mx.example.com".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let certificate = params.signed_by(&KeyPair::generate().unwrap(), &ca).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let TlsConfig { verifier, provider, .. } =
+            TlsConfig::with_roots(roots, &TlsOptions::default()).unwrap();
+        let at = |year: u64, verify| {
+            let pins = Arc::from([]);
+            let judge = Remembering {
+                inner: verifier.clone(),
+                provider: provider.clone(),
+                verify,
+                pins,
+                problem: Mutex::new(None),
+            };
+            let now = pki_types::UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952));
+            let name = ServerName::try_from("mx.example.com").unwrap();
+            let verdict = judge.verify_server_cert(certificate.der(), &[], &name, &[], now);
+            let fault = match &verdict {
+                Err(rustls::Error::InvalidCertificate(error)) => Some(CertificateProblem::of(error).fault),
+                Err(other) => panic!("{other}"),
+                Ok(_) => None,
+            };
+            (fault, judge.problem().map(|problem| problem.fault))
+        };
+        use CertificateFault::{Expired, NotYetValid};
+        assert_eq!(at(1970, Verify::Required), (Some(NotYetValid), None));
+        assert_eq!(at(1970, Verify::Opportunistic), (None, Some(NotYetValid)));
+        assert_eq!(at(2025, Verify::Required), (None, None));
+        assert_eq!(at(2038, Verify::Required), (Some(Expired), None));
+    }
+}
