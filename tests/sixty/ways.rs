@@ -410,6 +410,10 @@ fn verdicts() -> Vec<Way> {
             .first(Place::Waiting)
             .sessions(4..=100)
             .says("hint=\"this login may not send as the sender of the message"),
+        // Tried by the first, three times, and once by the next, and so on: whichever it is of, nobody steps aside.
+        way("no sender may be used for a while")
+            .at(Mail, First(6), Say("550 5.7.60 may not send as this sender"))
+            .sessions(7..=7),
         way("one message ends every session")
             .at(Rcpt, With(1), Close(Rst))
             .first(Place::Waiting)
