@@ -1,10 +1,9 @@
 //! Every answer that a server can give, and what is made of it: one table, first match wins.
 //!
-//! With a message in transaction the first digit decides (the last three rows), and the rows above are the exceptions. Of an enhanced code only subject and detail are looked at. Where its class
-//! contradicts the reply code (`550 4.2.1`, `450 5.1.1`) the reply code stands: RFC 5321 section 4.2 binds a client to it,
-//! and RFC 2034 section 4 has the server send the two alike, so that one of them is a mistake nobody can find out from here.
-//! A deferral that should have been a failure costs time (`max_age` ends it); what the server calls permanent with its code
-//! is known to the operator in a minute.
+//! With a message in transaction the first digit decides (the last three rows), and the rows above are the exceptions. Of an
+//! enhanced code only subject and detail are looked at. Where its class contradicts the reply code (`550 4.2.1`,
+//! `450 5.1.1`) the reply code stands: RFC 5321 section 4.2 has a client act by it, and RFC 2034 section 4 has the server send
+//! the two alike, so that one of them is a mistake, and nobody can tell from here which.
 
 use std::ops::RangeInclusive;
 
