@@ -204,6 +204,11 @@ impl Connection {
         self.session.bears_overlap()
     }
 
+    /// Whether the requests of a message go out together.
+    pub fn sends_groups(&self) -> bool {
+        self.session.sends_groups()
+    }
+
     /// How the session ended, if it has.
     pub fn end(&self) -> Option<&SessionEnd> {
         self.session.end()

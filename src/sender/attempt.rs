@@ -11,7 +11,7 @@ use crate::net::Connection;
 use crate::outgoing::Unsendable;
 use crate::policy::{End, Expiry, Fate, Judgement, Ruling, Then, judge, may_have_had_enough};
 use crate::report::Report;
-use crate::smtp::{Answer, EndCause, SessionEnd};
+use crate::smtp::{Answer, EndCause, SessionEnd, Transcript};
 use crate::spool::{Failed, InFlight, Place, Recipient, Record, SpoolError};
 
 /// How long a transaction in flight may still take when the service ends.
@@ -81,6 +81,7 @@ impl Sender {
             () = stop.requested_for(STOP_WITHIN) => return Ok(Attempt::Stopped),
         };
         drop(body);
+        self.weigh(&transcript, connection);
         if let Some(end) = may_have_had_enough(&transcript).filter(|_| served) {
             self.spool.defer(in_flight, None)?;
             return Ok(Attempt::SessionIsFull(Trouble::ended(&end, connection.peer())));
@@ -94,6 +95,18 @@ impl Sender {
                 self.cut_short(in_flight, &audience, (lost, &end), connection)
             }
             Judgement::InDoubt(end) => self.cut_short(in_flight, &audience, (End::Unknown, &end), connection),
+        }
+    }
+
+    /// What the transaction shows of the server's bearing.
+    fn weigh(&mut self, transcript: &Transcript, connection: &Connection) {
+        let now = self.clock.monotonic();
+        match &transcript.lost {
+            Some(end) if connection.sends_groups() && transcript.mail != Answer::NotSent => {
+                self.bearing().ended(end, now);
+            }
+            None => self.bearing().answered(),
+            Some(_) => {}
         }
     }
 

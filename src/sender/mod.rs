@@ -5,6 +5,7 @@
 //! wait is ended by something else: a new message (when nothing was due), time, or `flush`.
 
 mod attempt;
+mod bearing;
 mod due;
 mod failover;
 mod hosts;
@@ -24,14 +25,14 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::fs::Clock;
-use crate::mail::{Monotonic, QueueId};
+use crate::mail::QueueId;
 use crate::net::Connection;
 use crate::outgoing;
 use crate::policy::{Failover, FailoverTerms, Limit, Schedule, Terms};
-use crate::smtp::Pipelining;
 use crate::spool::{Spool, SpoolError};
 
 use attempt::Attempt;
+use bearing::Bearing;
 use open::open;
 
 pub use known::Known;
@@ -39,9 +40,6 @@ pub use open::{LoginOptions, Proof, SecretReader, Smarthost};
 pub use state::{HeldMessage, OutOfService, Said, SenderState};
 pub use trouble::Trouble;
 pub use wake::{Pass, Stop, Wake};
-
-/// How long no requests ride after a server did not bear it. The line may have failed by itself: not for ever.
-const NO_OVERLAP_FOR: Duration = Duration::from_secs(3600);
 
 /// How often a pass is repeated that somebody waits for: three times with the same message, once with the next, and some
 /// to spare.
@@ -103,8 +101,8 @@ pub struct Sender {
     to_bring_back: Vec<QueueId>,
     /// The next message, where its requests may ride behind the final dot of the one before.
     prepared: Option<prepare::Prepared>,
-    /// No requests ride before this: a server did not bear it.
-    no_overlap_before: Option<Monotonic>,
+    /// Of each smarthost, how much it bears at once.
+    bearing: Vec<Bearing>,
     said: Option<Said>,
     said_certificate: Option<String>,
     /// Messages that were taken, for one recipient at least.
@@ -127,11 +125,11 @@ impl Sender {
             failover: Failover::new(hosts, options.smarthosts.len()),
             look: None,
             out_of_service: Vec::new(),
+            bearing: vec![Bearing::default(); options.smarthosts.len()],
             options,
             answered: false,
             to_bring_back: Vec::new(),
             prepared: None,
-            no_overlap_before: None,
             said: None,
             said_certificate: None,
             delivered: 0,
@@ -243,8 +241,9 @@ impl Sender {
             if self.next_due().is_none() {
                 return Ok(self.end_of_line());
             }
+            let pipelining = self.bearing[host].pipelining(self.clock.monotonic());
             let opened = tokio::select! {
-                opened = open(&smarthost, &self.options, self.pipelining(), &self.clock, &**self.spool.fs()) => opened,
+                opened = open(&smarthost, &self.options, pipelining, &self.clock, &**self.spool.fs()) => opened,
                 () = stop.requested() => return Ok(PassEnd::Stopped),
             };
             let connection = match opened {
@@ -332,7 +331,8 @@ impl Sender {
             self.look_at_a_better_one();
             let attempt = self.attempt(&mut connection, id, *taken > 0, stop).await?;
             if !connection.bears_overlap() {
-                self.no_overlap_before = Some(self.clock.monotonic() + NO_OVERLAP_FOR);
+                let now = self.clock.monotonic();
+                self.bearing().no_overlap(now);
             }
             if let Some(wake) = wake {
                 wake.told.notify_one();
@@ -369,11 +369,8 @@ impl Sender {
         self.delivered
     }
 
-    fn pipelining(&self) -> Pipelining {
-        match self.no_overlap_before {
-            Some(until) if self.clock.monotonic() < until => Pipelining::Group,
-            _ => Pipelining::Overlap,
-        }
+    fn bearing(&mut self) -> &mut Bearing {
+        &mut self.bearing[self.failover.in_use()]
     }
 
     /// Keeps an idle session. True if there is something to send on it.

@@ -73,6 +73,11 @@ impl Session {
         self.bears_overlap
     }
 
+    /// Whether the requests of a message go out together (RFC 2920 section 3.1).
+    pub fn sends_groups(&self) -> bool {
+        self.extensions.pipelining && self.options.pipelining != Pipelining::Off
+    }
+
     /// What of the options holds now.
     pub(super) fn pipelining(&self) -> Pipelining {
         match self.options.pipelining {

@@ -277,6 +277,10 @@ fn out_of_step() -> Vec<Way> {
         once("all of a session is answered before it was begun", Banner, raw(&"250 ok\r\n".repeat(20))),
         slow("PIPELINING is offered, and only the first of a group is heard", Mail, LoseTheRest),
         once("PIPELINING is offered, and a group ends the session", Mail, ThenClose(Fin)),
+        way("PIPELINING is offered, and of no group more than the first is heard")
+            .at(Mail, Always, LoseTheRest)
+            .within(20)
+            .sessions(3..=3),
         once("354 and 250 in one write", Data, raw("354 go on\r\n250 2.0.0 taken\r\n")),
         once("250 to DATA", Data, Say("250 2.0.0 taken")),
         once("250 to DATA, in lockstep", Data, Say("250 2.0.0 taken")).offers(LOCKSTEP),

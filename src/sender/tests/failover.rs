@@ -1,6 +1,7 @@
 //! Several smarthosts: away from one that cannot be used, and back.
 
 use super::*;
+use crate::fs::Fs as _;
 use crate::policy::{Limit, Rate};
 use crate::spool::read_record;
 
@@ -142,17 +143,16 @@ async fn each_smarthost_is_told_its_own_sender() {
     assert_eq!(told(&sender), "box@second.example");
 }
 
-#[expect(clippy::disallowed_methods, reason = "the disk as a kill would have left it")]
 #[tokio::test]
 async fn what_a_smarthost_was_given_today_is_counted_over_restarts_and_its_end_is_told() {
     let bench = Bench::new();
     (0..5).for_each(|n| bench.accept(&format!("n{n}"), "b@example.com, c@example.com"));
     let root = bench._root.path().join("meta/sender.json");
-    let (state, at_the_last_dot) = (root.clone(), Arc::new(Mutex::new(Vec::new())));
+    let at_the_last_dot = Arc::new(Mutex::new(Vec::new()));
     let copy = at_the_last_dot.clone();
     let (port, mut told) = server(move |asked| {
         if asked == "n1" {
-            *copy.lock().unwrap() = std::fs::read(&state).unwrap();
+            *copy.lock().unwrap() = std::fs::read(&root).unwrap();
         }
         "250 ok"
     })
@@ -169,7 +169,9 @@ async fn what_a_smarthost_was_given_today_is_counted_over_restarts_and_its_end_i
     let Some(SenderState::Paced { limit, until, .. }) = said(&sender) else { panic!() };
     assert_eq!((limit, until), (Limit::Daily, 31 + 86_400 + 300));
     // Killed with the second dot out: what it would have written later is not there.
-    std::fs::write(&root, &*at_the_last_dot.lock().unwrap()).unwrap();
+    let state = std::ffi::OsStr::new("sender.json");
+    bench.disk.unlink(Dir::Meta, state).unwrap();
+    bench.disk.create(Dir::Meta, state).unwrap().append(&at_the_last_dot.lock().unwrap()).unwrap();
     sender = day(&bench);
     assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
     assert_eq!(all(&mut told), Vec::<String>::new());

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::fs::Dir;
 use crate::fs::faulty::Faulty;
-use crate::mail::UnixTime;
+use crate::mail::{Monotonic, UnixTime};
 use crate::net::{Endpoint, TlsOptions};
 use crate::smtp::{Timeouts, TlsMode};
 use crate::spool::{Candidate, Lease};
