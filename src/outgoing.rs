@@ -9,8 +9,8 @@ use std::io;
 use crate::fs::File;
 use crate::mail::{Envelope, Mailbox};
 use crate::message::{
-    self, Canonical, DotStuffer, Facts, HEADER_MAX, HeadText, Header, Identity, NoEnvelope, Refusal, Scan,
-    Unreadable, WireOptions,
+    self, Canonical, DotStuffer, Facts, HEADER_MAX, HeadText, Header, Identity, NoEnvelope, Plan, Refusal,
+    Scan, SevenBit, Survey, Unconvertible, Unreadable, WireOptions,
 };
 use crate::net::BodySource;
 use crate::spool::Name;
@@ -38,8 +38,21 @@ pub struct Outgoing {
     pub addressed: Result<Addressed, NoEnvelope>,
     /// What the server must be able to take.
     pub facts: Facts,
+    /// Whether it has a signature (RFC 6376) that does not outlive a conversion.
+    has_dkim: bool,
     head: Vec<u8>,
     body_offset: u64,
+    seven: Option<Plan>,
+    unconvertible: Option<Unconvertible>,
+}
+
+/// What a server takes as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    /// Octets above 127 (RFC 6152).
+    pub eight_bit: bool,
+    /// UTF-8 in header fields (RFC 6531), which nobody offers without the other.
+    pub utf8: bool,
 }
 
 /// Sender and recipients.
@@ -116,22 +129,86 @@ impl Outgoing {
             more = body.next(&mut block)?;
             facts.push(&block).map_err(Unsendable::Refused)?;
         }
-        Ok(Outgoing { addressed, facts, head, body_offset })
+        let has_dkim = header.has("DKIM-Signature", &prefix);
+        Ok(Outgoing { addressed, facts, has_dkim, head, body_offset, seven: None, unconvertible: None })
     }
 
-    /// Whether the message needs SMTPUTF8 for these addresses (RFC 6531 section 3.2).
-    pub fn needs_smtputf8<'a>(&self, mut addresses: impl Iterator<Item = &'a Mailbox>) -> bool {
-        self.facts.head == HeadText::Utf8 || addresses.any(Mailbox::is_internationalized)
+    /// Gives it the form in which a server takes it that takes no more than `takes`: that of the file where it can. What
+    /// cannot be converted stays as it is, and [`Outgoing::unconvertible`] says why.
+    ///
+    /// # Errors
+    ///
+    /// It could not be read.
+    pub fn fit(&mut self, file: &dyn File, takes: Takes) -> io::Result<()> {
+        if takes.eight_bit || !self.facts.eight_bit_body || self.facts.head != HeadText::Ascii {
+            return Ok(());
+        }
+        match self.survey(file)? {
+            Ok(plan) => {
+                self.seven = Some(plan);
+                self.facts = self.measure(file)?;
+            }
+            Err(why) => self.unconvertible = Some(why),
+        }
+        Ok(())
     }
 
-    /// The message for the wire, final dot included.
-    pub fn body<'a>(&'a self, file: &'a dyn File) -> WireBody<'a> {
-        WireBody {
+    fn survey(&self, file: &dyn File) -> io::Result<Result<Plan, Unconvertible>> {
+        let mut survey = Survey::new();
+        let mut body = CanonicalBody::new(file, self.body_offset);
+        let mut block = self.head.clone();
+        let mut more = true;
+        while more {
+            more = body.next(&mut block)?;
+            if let Err(why) = survey.push(&block) {
+                return Ok(Err(why));
+            }
+            block.clear();
+        }
+        Ok(survey.finish())
+    }
+
+    /// What it is like in its new form.
+    fn measure(&self, file: &dyn File) -> io::Result<Facts> {
+        let mut text = self.text(file);
+        let mut facts = Facts::of_nothing();
+        let mut block = Vec::with_capacity(BLOCK);
+        let mut more = true;
+        while more {
+            block.clear();
+            more = text.next(&mut block)?;
+            facts.push(&block).map_err(io::Error::other)?;
+        }
+        Ok(facts)
+    }
+
+    /// Whether it goes out in another form than that of the file.
+    pub fn is_converted(&self) -> bool {
+        self.seven.is_some()
+    }
+
+    /// Whether it goes out in another form, and was signed in that of the file.
+    pub fn breaks_dkim(&self) -> bool {
+        self.is_converted() && self.has_dkim
+    }
+
+    /// Why it could not be fitted to the server.
+    pub fn unconvertible(&self) -> Option<Unconvertible> {
+        self.unconvertible
+    }
+
+    fn text<'a>(&'a self, file: &'a dyn File) -> Text<'a> {
+        Text {
             head: Some(&self.head),
             body: CanonicalBody::new(file, self.body_offset),
-            canonical: Vec::with_capacity(BLOCK),
-            dots: DotStuffer::new(),
+            seven: self.seven.as_ref().map(SevenBit::new),
+            canonical: Vec::new(),
         }
+    }
+
+    /// The message for the wire, final dot included. The same octets each time that it is fitted to the same kind of server.
+    pub fn body<'a>(&'a self, file: &'a dyn File) -> WireBody<'a> {
+        WireBody { text: self.text(file), canonical: Vec::with_capacity(BLOCK), dots: DotStuffer::new() }
     }
 }
 
@@ -188,23 +265,45 @@ impl<'a> CanonicalBody<'a> {
     }
 }
 
-/// A message on its way to the wire.
-pub struct WireBody<'a> {
+/// Head and body in the form in which they are sent, no dot stuffed.
+struct Text<'a> {
     head: Option<&'a [u8]>,
     body: CanonicalBody<'a>,
+    seven: Option<SevenBit>,
+    canonical: Vec<u8>,
+}
+
+impl Text<'_> {
+    /// Appends the next piece. False behind the last.
+    fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let Some(seven) = &mut self.seven else {
+            out.extend_from_slice(self.head.take().unwrap_or_default());
+            return self.body.next(out);
+        };
+        self.canonical.clear();
+        self.canonical.extend_from_slice(self.head.take().unwrap_or_default());
+        let more = self.body.next(&mut self.canonical)?;
+        seven.push(&self.canonical, out).map_err(io::Error::other)?;
+        if let Some(seven) = self.seven.take_if(|_| !more) {
+            seven.finish(out).map_err(io::Error::other)?;
+        }
+        Ok(more)
+    }
+}
+
+/// A message on its way to the wire.
+pub struct WireBody<'a> {
+    text: Text<'a>,
     canonical: Vec<u8>,
     dots: DotStuffer,
 }
 
 impl BodySource for WireBody<'_> {
     fn next(&mut self, block: &mut Vec<u8>) -> io::Result<bool> {
-        if let Some(head) = self.head.take() {
-            self.dots.push(head, block);
-        }
         // A small message leaves in one block, and so in one write.
         loop {
             self.canonical.clear();
-            let more = self.body.next(&mut self.canonical)?;
+            let more = self.text.next(&mut self.canonical)?;
             self.dots.push(&self.canonical, block);
             if !more {
                 self.dots.finish(block);

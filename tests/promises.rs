@@ -29,6 +29,8 @@ mod order;
 mod policy;
 #[path = "promises/regressions.rs"]
 mod regressions;
+#[path = "promises/relays.rs"]
+mod relays;
 #[path = "promises/secrets.rs"]
 mod secrets;
 #[path = "promises/session.rs"]

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn what_this_server_cannot_take_fails_with_that_reason() {
         let mut t = transcript(0, &[0, 0], 0, 0, false);
-        t.mail = Answer::Unsendable(Unsendable::EightBit);
+        t.mail = Answer::Unsendable(Unsendable::EightBit(None));
         match judge(&t) {
             Judgement::Settled(outcomes) => {
                 let [Some(Outcome::Failed(Stage::Mail, reply)), _] = &outcomes[..] else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::due::{restated, standing};
-use super::prepare::{Audience, NotReady, Prepared};
+use super::prepare::{Audience, NotReady, Prepared, takes};
 use super::{Sender, Stop, Trouble};
 use crate::mail::{Mailbox, Outcome, QueueId};
 use crate::message::{NoEnvelope, Refusal};
@@ -48,15 +48,20 @@ impl Sender {
     ) -> Result<Attempt, SpoolError> {
         self.schedule.begins(id, &*self.spool);
         let Some(in_flight) = self.spool.begin(id)? else { return Ok(Attempt::NotSent) };
+        let takes = takes(connection.extensions());
+        let (file, name, record) = (in_flight.file(), in_flight.name(), in_flight.record());
         let ready = self
             .prepared
             .take()
-            .filter(|p| p.is_of(id, in_flight.record()))
-            .map_or_else(|| self.read(in_flight.file(), in_flight.name(), in_flight.record()), Ok);
+            .filter(|p| p.is_of(id, record, takes))
+            .map_or_else(|| self.read(file, name, record, takes), Ok);
         let Prepared { outgoing, audience, transaction, .. } = match ready {
             Ok(prepared) => prepared,
             Err(why) => return self.not_ready(in_flight, why),
         };
+        if outgoing.is_converted() {
+            tracing::debug!(%id, breaks_dkim = outgoing.breaks_dkim(), "converted");
+        }
         let recipients = transaction.forward_paths.len().try_into().unwrap_or(u32::MAX);
         if !self.schedule.has_room_for(recipients, self.clock.monotonic()) {
             self.spool.defer(in_flight, None)?;

@@ -3,11 +3,11 @@
 use super::{Sender, Stop};
 use crate::fs::File;
 use crate::mail::{Envelope, Mailbox, Outcome, QueueId, ReversePath};
-use crate::message::NoEnvelope;
+use crate::message::{HeadText, NoEnvelope};
 use crate::net::Connection;
-use crate::outgoing::{self, Addressed, Outgoing, Unsendable};
+use crate::outgoing::{self, Addressed, Outgoing, Takes, Unsendable};
 use crate::policy::{End, ReplyKind, Setback};
-use crate::smtp::Transaction;
+use crate::smtp::{Extensions, Transaction};
 use crate::spool::{Name, Recipient, Record};
 
 /// A message with its transaction. Its bytes do not change while it waits; what does is its record.
@@ -17,6 +17,7 @@ pub(super) struct Prepared {
     pub(super) audience: Audience,
     pub(super) transaction: Transaction,
     record: Option<Record>,
+    takes: Takes,
 }
 
 /// Why a message cannot be made ready.
@@ -36,39 +37,48 @@ pub(super) struct Audience {
 }
 
 impl Prepared {
-    /// Reads the message in `file`. With `from` that is the reverse-path of a message that has one.
+    /// Reads the message in `file`, for a server that takes no more than `takes`. With `from` that is the reverse-path of a
+    /// message that has one.
     pub(super) fn read(
         file: &dyn File,
         name: &Name,
         record: Option<&Record>,
         options: &outgoing::Options,
+        takes: Takes,
         from: Option<&Mailbox>,
     ) -> Result<Prepared, NotReady> {
         let outgoing = match record.and_then(given_envelope) {
             Some(envelope) => Outgoing::read_given(file, name, options, envelope),
             None => Outgoing::read(file, name, options),
         };
-        let outgoing = outgoing.map_err(NotReady::Unsendable)?;
+        let mut outgoing = outgoing.map_err(NotReady::Unsendable)?;
         let audience = audience(record, &outgoing).map_err(NotReady::NoEnvelope)?;
+        outgoing.fit(file, takes).map_err(|error| NotReady::Unsendable(error.into()))?;
         let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
         let reverse_path = match (&audience.reverse_path, from) {
             (ReversePath::Mailbox(_), Some(from)) => ReversePath::Mailbox(from.clone()),
             (own, _) => own.clone(),
         };
         let transaction = Transaction {
-            smtputf8: outgoing.needs_smtputf8(waiting.iter().chain(reverse_path.mailbox())),
+            smtputf8: outgoing.facts.head == HeadText::Utf8,
             reverse_path,
             forward_paths: waiting,
             size: outgoing.facts.size,
             eight_bit: outgoing.facts.eight_bit,
+            unconvertible: outgoing.unconvertible().map(|why| why.0),
         };
-        Ok(Prepared { id: name.id, outgoing, audience, transaction, record: record.cloned() })
+        Ok(Prepared { id: name.id, outgoing, audience, transaction, record: record.cloned(), takes })
     }
 
-    /// Whether it still says what is true of the message `id`.
-    pub(super) fn is_of(&self, id: QueueId, record: Option<&Record>) -> bool {
-        self.id == id && self.record.as_ref() == record
+    /// Whether it still says what is true of the message `id`, for such a server.
+    pub(super) fn is_of(&self, id: QueueId, record: Option<&Record>, takes: Takes) -> bool {
+        self.id == id && self.record.as_ref() == record && self.takes == takes
     }
+}
+
+/// What a server takes that offers this.
+pub(super) fn takes(offers: &Extensions) -> Takes {
+    Takes { eight_bit: offers.eight_bit_mime, utf8: offers.smtputf8 && offers.eight_bit_mime }
 }
 
 impl Sender {
@@ -81,7 +91,7 @@ impl Sender {
         }
         let next = self.schedule.rider(&*self.spool, self.clock.monotonic())?;
         let (name, record, file) = self.spool.peek(next)?;
-        self.read(&*file, &name, record.as_ref()).ok()
+        self.read(&*file, &name, record.as_ref(), takes(connection.extensions())).ok()
     }
 
     /// Makes a message ready for the smarthost in use.
@@ -90,9 +100,10 @@ impl Sender {
         file: &dyn File,
         name: &Name,
         record: Option<&Record>,
+        takes: Takes,
     ) -> Result<Prepared, NotReady> {
         let from = self.smarthost().and_then(|smarthost| smarthost.from.as_ref());
-        Prepared::read(file, name, record, &self.options.outgoing, from)
+        Prepared::read(file, name, record, &self.options.outgoing, takes, from)
     }
 
     /// The message whose requests rode behind the last final dot, if it is still the next.

@@ -154,6 +154,7 @@ fn transaction(text: &str) -> Transaction {
         size: 10,
         eight_bit: false,
         smtputf8: false,
+        unconvertible: None,
     };
     for word in text.split(' ') {
         match word.split_once('=') {

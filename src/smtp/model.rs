@@ -140,6 +140,7 @@ fn transaction(number: u64) -> Transaction {
         size: number,
         eight_bit: false,
         smtputf8: false,
+        unconvertible: None,
     }
 }
 

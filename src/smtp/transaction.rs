@@ -20,6 +20,8 @@ pub struct Transaction {
     pub eight_bit: bool,
     /// Its header fields need SMTPUTF8. The addresses are looked at here.
     pub smtputf8: bool,
+    /// Why it has no form in which any server takes it, if that was tried: a fragment behind "cannot be converted:".
+    pub unconvertible: Option<&'static str>,
 }
 
 impl Session {
@@ -76,7 +78,9 @@ impl Session {
             Some(limit) if transaction.size > limit => {
                 Some(Unsendable::TooLarge { size: transaction.size, limit })
             }
-            _ if transaction.eight_bit && !offers.eight_bit_mime => Some(Unsendable::EightBit),
+            _ if transaction.eight_bit && !offers.eight_bit_mime => {
+                Some(Unsendable::EightBit(transaction.unconvertible))
+            }
             _ if internationalized && !offers.smtputf8 => Some(Unsendable::Internationalized),
             _ => None,
         };

@@ -47,8 +47,8 @@ pub enum Unsendable {
         /// Octets that the server takes.
         limit: u64,
     },
-    /// Octets above 127 and no 8BITMIME (RFC 6152 section 3).
-    EightBit,
+    /// Octets above 127 and no 8BITMIME (RFC 6152 section 3); why it has no other form, if that was tried.
+    EightBit(Option<&'static str>),
     /// Header fields or an address that need SMTPUTF8, which is not offered (RFC 6531 section 3.2).
     Internationalized,
 }
@@ -151,7 +151,7 @@ impl Unsendable {
     pub fn enhanced(self) -> EnhancedStatusCode {
         let (subject, detail) = match self {
             Unsendable::TooLarge { .. } => (3, 4),
-            Unsendable::EightBit => (6, 3),
+            Unsendable::EightBit(_) => (6, 3),
             Unsendable::Internationalized => (6, 7),
         };
         EnhancedStatusCode { class: 5, subject, detail }
@@ -164,8 +164,9 @@ impl fmt::Display for Unsendable {
             Unsendable::TooLarge { size, limit } => {
                 write!(f, "expected at most {limit} octets (the server's SIZE), found a message of {size}")
             }
-            Unsendable::EightBit => {
-                f.write_str("expected 8BITMIME for a message with 8-bit octets, found a server without it")
+            Unsendable::EightBit(why) => {
+                f.write_str("expected 8BITMIME for a message with 8-bit octets, found a server without it")?;
+                why.map_or(Ok(()), |why| write!(f, "; it cannot be converted: {why}"))
             }
             Unsendable::Internationalized => f.write_str(
                 "expected SMTPUTF8 for addresses or header fields that are not ASCII, found a server without it",

@@ -13,6 +13,8 @@ pub struct Facts {
     pub size: u64,
     /// Whether an octet above 127 is in it: BODY=8BITMIME (RFC 6152 section 3).
     pub eight_bit: bool,
+    /// Whether one is behind the head.
+    pub eight_bit_body: bool,
     /// Octets of the longest line without its CRLF; RFC 5321 section 4.5.3.1.6 promises 998.
     pub longest_line: u64,
     /// What the head is written in.
@@ -43,11 +45,23 @@ impl Facts {
             Ok(_) => HeadText::Utf8,
             Err(_) => HeadText::Other,
         };
-        let mut facts =
-            Facts { size: 0, eight_bit: false, longest_line: 0, head: text, open_line: 0, line: 0 };
+        let mut facts = Facts { head: text, ..Facts::of_nothing() };
         facts.measure(head);
         facts.line = header.body_line();
         facts
+    }
+
+    /// Measures nothing yet; for a message in seven bits, whose head is ASCII and goes in like its body.
+    pub fn of_nothing() -> Self {
+        Facts {
+            size: 0,
+            eight_bit: false,
+            eight_bit_body: false,
+            longest_line: 0,
+            head: HeadText::Ascii,
+            open_line: 0,
+            line: 1,
+        }
     }
 
     /// Measures the next chunk of the canonical body; chunks may be cut anywhere.
@@ -60,6 +74,7 @@ impl Facts {
             let lines = before.iter().filter(|b| **b == b'\n').count();
             return Err(Refusal::at(self.line + lines as u64, NUL_REASON));
         }
+        self.eight_bit_body |= !body.is_ascii();
         self.measure(body);
         Ok(())
     }

@@ -5,6 +5,7 @@ mod dots;
 mod facts;
 mod find;
 mod head;
+mod seven;
 
 pub use canonical::Canonical;
 pub use dots::{DotStuffer, DotUnstuffer};
@@ -12,3 +13,4 @@ pub(super) use facts::NUL_REASON;
 pub use facts::{Facts, HeadText};
 pub(super) use find::find_line_end;
 pub use head::{WireOptions, head};
+pub use seven::{Plan, SevenBit, Survey, Unconvertible};

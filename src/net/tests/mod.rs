@@ -116,6 +116,7 @@ fn transaction() -> Transaction {
         size: 6,
         eight_bit: false,
         smtputf8: false,
+        unconvertible: None,
     }
 }
 

@@ -131,7 +131,8 @@ async fn each_smarthost_is_told_its_own_sender() {
     let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
     let told = |sender: &Sender| {
         let (name, record, file) = bench.spool.peek(bench.spool.head().unwrap()).unwrap();
-        let prepared = sender.read(&*file, &name, record.as_ref()).ok().unwrap();
+        let takes = crate::outgoing::Takes { eight_bit: true, utf8: true };
+        let prepared = sender.read(&*file, &name, record.as_ref(), takes).ok().unwrap();
         prepared.transaction.reverse_path.mailbox().unwrap().to_string()
     };
     bench.accept("a", "b@example.com");

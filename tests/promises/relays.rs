@@ -1,0 +1,87 @@
+//! Servers that take less than a message has: no 8BITMIME, no SMTPUTF8.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::server::{Answer, Asked, Server, say};
+use crate::support::stage::{Stage, plain, until};
+
+/// Offers PIPELINING, SIZE and this.
+fn offers(asked: &Asked<'_>, what: &str) -> Option<Answer> {
+    let is_ehlo = asked.line.starts_with("EHLO");
+    is_ehlo.then(|| say(&format!("250-mx.example.com\r\n250-PIPELINING\r\n{what}250 SIZE 1000000")))
+}
+
+fn letter(head: &str, body: &str) -> String {
+    format!("From: panel@example.com\nTo: ops@example.com\nDate: d\nMessage-ID: <m>\n{head}\n{body}")
+}
+
+#[test]
+fn eight_bit_content_becomes_seven_bits_for_a_server_without_8bitmime() {
+    let dots = AtomicUsize::new(0);
+    let server = Server::scripted(move |asked| match offers(asked, "") {
+        Some(answer) => answer,
+        None if asked.line == "." && dots.fetch_add(1, Ordering::SeqCst) == 0 => say("451 4.3.0 not now"),
+        None => Answer::Usual,
+    });
+    let stage = Stage::new(&plain(server.port()), "received = false");
+    let dropped = letter(
+        "Subject: door\nContent-Type: text/plain; charset=utf-8\n",
+        "Tür 3 offen\n.\nFür länger als 5 Minuten.\n",
+    );
+    stage.drop_in("1.eml", &dropped);
+    stage.drop_in(
+        "2.eml",
+        letter("Subject: signed\nContent-Type: multipart/signed; boundary=b\n", "--b\n\nü\n--b--\n"),
+    );
+    stage.drop_in("3.eml", letter("Subject: ascii\n", "as it is = \n"));
+    let service = stage.run();
+    server.wait_taken(2);
+    let arrivals = server.arrivals();
+    let text = String::from_utf8(arrivals[1].bytes.clone()).unwrap();
+    assert!(
+        text.ends_with(
+            "Subject: door\r\nContent-Type: text/plain; charset=utf-8\r\nMIME-Version: 1.0\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\n\
+             T=C3=BCr 3 offen\r\n.\r\nF=C3=BCr l=C3=A4nger als 5 Minuten.\r\n"
+        ),
+        "{text}"
+    );
+    assert_eq!(arrivals[0].bytes, arrivals[1].bytes, "each attempt sends the same");
+    // Size and no BODY: both are those of what is sent.
+    assert_eq!(server.count(&format!("MAIL FROM:<panel@example.com> SIZE={}", text.len())), 2);
+    assert_eq!(server.count("MAIL"), 3, "{:#?}", server.heard());
+    assert!(!server.heard().iter().any(|line| line.contains("BODY=")), "{:#?}", server.heard());
+    assert!(arrivals[2].bytes.ends_with(b"\r\n\r\nas it is = \r\n"), "{:?}", arrivals[2]);
+    let (report, _) = stage.the_failed_one();
+    assert!(report.contains("554 5.6.3 not sent: expected 8BITMIME"), "{report}");
+    assert!(report.contains("cannot be converted: it would break a signature"), "{report}");
+    assert_eq!(service.stop(), 0);
+}
+
+/// What was made ready for one session is not sent on one with another kind of server.
+#[test]
+fn the_same_message_goes_as_it_is_where_8bitmime_is_offered() {
+    let server = Server::scripted(|_| Answer::SayAndCut("421 4.3.2 down"));
+    let stage = Stage::new(&plain(server.port()), "received = false");
+    for number in 1..=2 {
+        stage.drop_in(format!("{number}.eml"), letter("Subject: x\n", "Tür\n"));
+    }
+    let service = stage.run();
+    until("two messages in line", || service.log().matches("INFO accepted").count() == 2);
+    let dots = AtomicUsize::new(0);
+    server.follow(move |asked| {
+        let is_first = dots.load(Ordering::SeqCst) == 0;
+        match offers(asked, if is_first { "" } else { "250-8BITMIME\r\n" }) {
+            Some(answer) => answer,
+            None if asked.line == "." && dots.fetch_add(1, Ordering::SeqCst) == 0 => {
+                Answer::SayAndCut("250 2.0.0 taken")
+            }
+            None => Answer::Usual,
+        }
+    });
+    stage.wait_empty();
+    let arrivals = server.arrivals();
+    assert!(arrivals[0].bytes.ends_with(b"\r\n\r\nT=C3=BCr\r\n"), "{:?}", arrivals[0]);
+    assert!(arrivals[1].bytes.ends_with("Subject: x\r\n\r\nTür\r\n".as_bytes()), "{:?}", arrivals[1]);
+    assert_eq!(service.stop(), 0);
+}
