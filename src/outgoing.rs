@@ -43,6 +43,7 @@ pub struct Outgoing {
     head: Vec<u8>,
     body_offset: u64,
     seven: Option<Plan>,
+    is_converted: bool,
     unconvertible: Option<Unconvertible>,
 }
 
@@ -130,7 +131,16 @@ impl Outgoing {
             facts.push(&block).map_err(Unsendable::Refused)?;
         }
         let has_dkim = header.has("DKIM-Signature", &prefix);
-        Ok(Outgoing { addressed, facts, has_dkim, head, body_offset, seven: None, unconvertible: None })
+        Ok(Outgoing {
+            addressed,
+            facts,
+            has_dkim,
+            head,
+            body_offset,
+            seven: None,
+            is_converted: false,
+            unconvertible: None,
+        })
     }
 
     /// Gives it the form in which a server takes it that takes no more than `takes`: that of the file where it can. What
@@ -140,15 +150,23 @@ impl Outgoing {
     ///
     /// It could not be read.
     pub fn fit(&mut self, file: &dyn File, takes: Takes) -> io::Result<()> {
-        if takes.eight_bit || !self.facts.eight_bit_body || self.facts.head != HeadText::Ascii {
-            return Ok(());
-        }
-        match self.survey(file)? {
-            Ok(plan) => {
-                self.seven = Some(plan);
-                self.facts = self.measure(file)?;
+        if !takes.utf8 && self.facts.head != HeadText::Ascii {
+            match message::ascii_head(&self.head) {
+                Ok(head) => (self.head, self.is_converted) = (head, true),
+                Err(why) => {
+                    self.unconvertible = Some(why);
+                    return Ok(());
+                }
             }
-            Err(why) => self.unconvertible = Some(why),
+        }
+        if !takes.eight_bit && self.facts.eight_bit_body {
+            match self.survey(file)? {
+                Ok(plan) => (self.seven, self.is_converted) = (Some(plan), true),
+                Err(why) => self.unconvertible = Some(why),
+            }
+        }
+        if self.is_converted {
+            self.facts = self.measure(file)?;
         }
         Ok(())
     }
@@ -184,7 +202,7 @@ impl Outgoing {
 
     /// Whether it goes out in another form than that of the file.
     pub fn is_converted(&self) -> bool {
-        self.seven.is_some()
+        self.is_converted
     }
 
     /// Whether it goes out in another form, and was signed in that of the file.

@@ -13,7 +13,8 @@
 //!    the producer doubles its dots; [`Facts`] measures head and body; [`DotStuffer`] writes what goes behind
 //!    DATA. Chunks may be cut anywhere: nothing here ever holds more than one of them.
 //! 5. Between the last two, for a server without 8BITMIME: [`Survey`] walks the MIME structure and makes a
-//!    [`Plan`], with which [`SevenBit`] converts what is above 127.
+//!    [`Plan`], with which [`SevenBit`] converts what is above 127. For one without SMTPUTF8 [`ascii_head`] encodes
+//!    the text in header fields.
 //!
 //! A file that can never be sent is a [`Refusal`], with its line where there is one. What is for the operator
 //! to configure is [`NoEnvelope::Unconfigured`], and is no fault of the file.
@@ -32,7 +33,7 @@ pub use envelope::{Addressed, Identity, NoEnvelope, Unreadable, address};
 pub use header::{Field, HEADER_MAX, Header, Scan};
 pub use wire::{
     Canonical, DotStuffer, DotUnstuffer, Facts, HeadText, Plan, SevenBit, Survey, Unconvertible, WireOptions,
-    head,
+    ascii_head, head,
 };
 
 /// Why a message can never be sent as it is, whoever tries again.

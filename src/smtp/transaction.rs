@@ -81,7 +81,9 @@ impl Session {
             _ if transaction.eight_bit && !offers.eight_bit_mime => {
                 Some(Unsendable::EightBit(transaction.unconvertible))
             }
-            _ if internationalized && !offers.smtputf8 => Some(Unsendable::Internationalized),
+            _ if internationalized && !offers.smtputf8 => {
+                Some(Unsendable::Internationalized(transaction.unconvertible))
+            }
             _ => None,
         };
         if let Some(why) = why {
@@ -90,7 +92,7 @@ impl Session {
         }
         for (mailbox, answer) in transaction.forward_paths.iter().zip(&mut transcript.rcpts) {
             if mailbox.is_internationalized() && !offers.smtputf8 {
-                *answer = Answer::Unsendable(Unsendable::Internationalized);
+                *answer = Answer::Unsendable(Unsendable::Internationalized(None));
             }
         }
         Progress::new(transaction, transcript)

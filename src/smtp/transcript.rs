@@ -49,8 +49,9 @@ pub enum Unsendable {
     },
     /// Octets above 127 and no 8BITMIME (RFC 6152 section 3); why it has no other form, if that was tried.
     EightBit(Option<&'static str>),
-    /// Header fields or an address that need SMTPUTF8, which is not offered (RFC 6531 section 3.2).
-    Internationalized,
+    /// Header fields or an address that need SMTPUTF8, which is not offered (RFC 6531 section 3.2); why the header has no other
+    /// form, if that was tried.
+    Internationalized(Option<&'static str>),
 }
 
 /// How a session ended: what was being waited for, and what came instead.
@@ -152,7 +153,7 @@ impl Unsendable {
         let (subject, detail) = match self {
             Unsendable::TooLarge { .. } => (3, 4),
             Unsendable::EightBit(_) => (6, 3),
-            Unsendable::Internationalized => (6, 7),
+            Unsendable::Internationalized(_) => (6, 7),
         };
         EnhancedStatusCode { class: 5, subject, detail }
     }
@@ -166,13 +167,20 @@ impl fmt::Display for Unsendable {
             }
             Unsendable::EightBit(why) => {
                 f.write_str("expected 8BITMIME for a message with 8-bit octets, found a server without it")?;
-                why.map_or(Ok(()), |why| write!(f, "; it cannot be converted: {why}"))
+                write_unconvertible(*why, f)
             }
-            Unsendable::Internationalized => f.write_str(
-                "expected SMTPUTF8 for addresses or header fields that are not ASCII, found a server without it",
-            ),
+            Unsendable::Internationalized(why) => {
+                f.write_str(
+                    "expected SMTPUTF8 for addresses or header fields that are not ASCII, found a server without it",
+                )?;
+                write_unconvertible(*why, f)
+            }
         }
     }
+}
+
+fn write_unconvertible(why: Option<&'static str>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    why.map_or(Ok(()), |why| write!(f, "; it cannot be converted: {why}"))
 }
 
 /// A fragment like `the server said: 421 4.3.2 closing in reply to MAIL FROM`.

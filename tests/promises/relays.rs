@@ -85,3 +85,26 @@ fn the_same_message_goes_as_it_is_where_8bitmime_is_offered() {
     assert!(arrivals[1].bytes.ends_with("Subject: x\r\n\r\nTür\r\n".as_bytes()), "{:?}", arrivals[1]);
     assert_eq!(service.stop(), 0);
 }
+
+#[test]
+fn text_of_the_header_is_encoded_for_a_server_without_smtputf8() {
+    let server = Server::scripted(|asked| offers(asked, "250-8BITMIME\r\n").unwrap_or(Answer::Usual));
+    let stage = Stage::new(&plain(server.port()), "received = false");
+    let utf8 = "From: Tür 3 <panel@example.com>\nTo: ops@example.com\nDate: d\nMessage-ID: <m>\nSubject: Tür offen\n\nTür\n";
+    stage.drop_in("1.eml", utf8);
+    stage.drop_in("2.eml", letter("Subject: x\nReply-To: ü@example.com\n", "y\n"));
+    let service = stage.run();
+    server.wait_taken(1);
+    service.wait_log("ERROR failed");
+    let arrival = server.arrivals().remove(0);
+    let want = "From: =?utf-8?q?T=C3=BCr?= 3 <panel@example.com>\r\nTo: ops@example.com\r\nDate: d\r\n\
+                Message-ID: <m>\r\nSubject: =?utf-8?q?T=C3=BCr?= offen\r\n\r\nTür\r\n";
+    assert_eq!(String::from_utf8(arrival.bytes).unwrap(), want);
+    let mail = format!("MAIL FROM:<panel@example.com> SIZE={} BODY=8BITMIME", want.len());
+    assert_eq!((server.count("MAIL"), server.count(&mail)), (1, 1), "{:#?}", server.heard());
+    assert!(!server.heard().iter().any(|line| line.contains("SMTPUTF8")), "{:#?}", server.heard());
+    let (report, _) = stage.the_failed_one();
+    assert!(report.contains("554 5.6.7 not sent: expected SMTPUTF8"), "{report}");
+    assert!(report.contains("where it is no text, as in an address"), "{report}");
+    assert_eq!(service.stop(), 0);
+}

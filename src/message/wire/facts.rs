@@ -51,7 +51,7 @@ impl Facts {
         facts
     }
 
-    /// Measures nothing yet; for a message in seven bits, whose head is ASCII and goes in like its body.
+    /// Measures nothing yet; for a message whose head is ASCII and goes in like its body.
     pub fn of_nothing() -> Self {
         Facts {
             size: 0,

@@ -1,12 +1,15 @@
 //! The form on the wire: the head composed once, the body streamed.
 
+mod ascii;
 mod canonical;
 mod dots;
 mod facts;
 mod find;
 mod head;
+mod parameters;
 mod seven;
 
+pub use ascii::ascii_head;
 pub use canonical::Canonical;
 pub use dots::{DotStuffer, DotUnstuffer};
 pub(super) use facts::NUL_REASON;

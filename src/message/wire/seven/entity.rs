@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::parameters::{Parameter, Parsed, plain};
+use super::super::parameters::{Parameter, Parsed, plain};
 use super::{Treatment, Unconvertible};
 use crate::message::header::Field;
 use crate::message::{Header, Scan};
@@ -116,7 +116,7 @@ impl Entity {
 }
 
 /// The fields of a block that ends with its empty line.
-pub(super) fn fields(block: &[u8]) -> Result<Vec<Field>, Unconvertible> {
+pub(in crate::message::wire) fn fields(block: &[u8]) -> Result<Vec<Field>, Unconvertible> {
     if block == b"\r\n" {
         return Ok(Vec::new());
     }

@@ -7,6 +7,7 @@
 //! - What has octets above 127 and is text, or has no line longer than 998, becomes quoted-printable, line for line.
 //! - Other content, and what is labelled `binary`, becomes base64.
 //! - What is ASCII stays as it is. Labels `8bit` and `binary` become `7bit`, where the content is.
+//! - Header fields of parts that are not ASCII are encoded.
 //! - A message without a Content-Type gets one. The charset is utf-8, or unknown-8bit (RFC 1428) if it is not that.
 //! - What no reader shows, in front of the first boundary and behind the last, gets a `?` for each octet above 127.
 //!
@@ -14,13 +15,13 @@
 
 mod encode;
 mod entity;
-mod parameters;
 mod walk;
 
 use std::fmt;
 use std::sync::Arc;
 
 use encode::{Base64, Quoted};
+pub(super) use entity::fields;
 use entity::{Encoding, Entity, Kind};
 use walk::{Visitor, Walk};
 
@@ -39,8 +40,9 @@ impl Unconvertible {
     const ENCRYPTED: &str = "a part of it is encrypted (multipart/encrypted)";
     const PARTIAL: &str = "message/partial and message/external-body have no other form";
     const ENCODED: &str = "8-bit octets in a part that is labelled as encoded";
-    const HEADER: Unconvertible = Unconvertible("8-bit octets in the header of a part");
-    const MALFORMED_HEADER: Unconvertible = Unconvertible("a part has no header that can be read");
+    pub(super) const NO_TEXT: Unconvertible =
+        Unconvertible("a header field is not ASCII where it is no text, as in an address");
+    pub(super) const MALFORMED_HEADER: Unconvertible = Unconvertible("a part has no header that can be read");
     const NO_BOUNDARY: Unconvertible = Unconvertible("a multipart names no boundary");
     const NOT_CLOSED: Unconvertible = Unconvertible("a multipart is not closed by its boundary");
     const AMBIGUOUS: Unconvertible = Unconvertible("a line may be a boundary and may be none");
@@ -146,10 +148,7 @@ struct Leaf {
 }
 
 impl Visitor for Surveyor {
-    fn header(&mut self, block: &[u8], entity: &Entity, _: &mut Vec<u8>) -> Result<(), Unconvertible> {
-        if !block.is_ascii() {
-            return Err(Unconvertible::HEADER);
-        }
+    fn header(&mut self, _: &[u8], entity: &Entity, _: &mut Vec<u8>) -> Result<(), Unconvertible> {
         self.leaf = Leaf {
             opaque: if let Kind::Opaque(why) = entity.kind { Some(why) } else { None },
             is_text: entity.kind == Kind::Leaf { is_text: true },

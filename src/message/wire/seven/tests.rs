@@ -163,6 +163,17 @@ fn long_lines_of_text_are_text_and_others_are_binary() {
     assert!(other(997).contains("base64"));
 }
 
+/// The name of an attachment is the one thing of a part's header that many producers do not encode.
+#[test]
+fn the_header_of_a_part_is_encoded() {
+    let text = "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: 8bit\n\
+                Content-Disposition: attachment; filename=\"ü.txt\"\n\nü\n--b--\n";
+    let part = converted(text.as_bytes()).unwrap();
+    let want = "--b\nContent-Transfer-Encoding: quoted-printable\nContent-Disposition: attachment;\n \
+                filename*=utf-8''%C3%BC.txt\nContent-Type: text/plain; charset=utf-8\n\n=C3=BC\n--b--\n";
+    assert!(part.ends_with(want), "{part}");
+}
+
 #[test]
 fn parts_of_a_digest_are_messages() {
     let text = "Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\nü\n--b--\n";

@@ -1,5 +1,6 @@
 //! The way through the structure of a message (RFC 2046 section 5.1), line by line and in little room.
 
+use super::super::ascii::ascii_block;
 use super::Unconvertible;
 use super::entity::{Entity, Kind, Place};
 use crate::message::HEADER_MAX;
@@ -15,7 +16,7 @@ const BLOCK_MAX: usize = 2 * HEADER_MAX;
 
 /// Who is told of what is met. Everything of the message comes by here, once and in order.
 pub(super) trait Visitor {
-    /// A header block with its empty line.
+    /// A header block with its empty line, in ASCII.
     fn header(&mut self, block: &[u8], entity: &Entity, out: &mut Vec<u8>) -> Result<(), Unconvertible>;
     /// Some of the content of the leaf whose header was the last.
     fn content(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unconvertible>;
@@ -197,7 +198,10 @@ impl<V: Visitor> Walk<V> {
     }
 
     fn take_header(&mut self, place: Place, out: &mut Vec<u8>) -> Result<(), Unconvertible> {
-        let block = std::mem::take(&mut self.block);
+        let mut block = std::mem::take(&mut self.block);
+        if !block.is_ascii() {
+            block = ascii_block(&block)?;
+        }
         let entity = Entity::read(&block, place)?;
         self.visitor.header(&block, &entity, out)?;
         if matches!(entity.kind, Kind::Multipart { .. } | Kind::Message) {

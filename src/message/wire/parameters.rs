@@ -4,28 +4,28 @@ use std::ops::Range;
 
 /// A structured value with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parsed {
+pub(in crate::message::wire) struct Parsed {
     /// What is in front of the first `;`, in lower case, without comments and white space: `text/plain`.
-    pub(super) main: String,
-    pub(super) parameters: Vec<Parameter>,
+    pub(in crate::message::wire) main: String,
+    pub(in crate::message::wire) parameters: Vec<Parameter>,
 }
 
 /// One parameter, by its place in the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parameter {
+pub(in crate::message::wire) struct Parameter {
     /// In lower case.
-    pub(super) name: String,
+    pub(in crate::message::wire) name: String,
     /// Without quotes.
-    pub(super) value: Vec<u8>,
-    pub(super) is_quoted: bool,
+    pub(in crate::message::wire) value: Vec<u8>,
+    pub(in crate::message::wire) is_quoted: bool,
     /// From its `;` to behind its value.
-    pub(super) range: Range<usize>,
+    pub(in crate::message::wire) range: Range<usize>,
 }
 
 impl Parsed {
     /// Reads a value. What has no `=` is passed over. An unquoted value runs to the next `;`, also with blanks in it: some
     /// producers write `filename=two words.pdf`.
-    pub(super) fn read(value: &[u8]) -> Parsed {
+    pub(in crate::message::wire) fn read(value: &[u8]) -> Parsed {
         let mut cuts = semicolons(value);
         let main_end = cuts.first().copied().unwrap_or(value.len());
         cuts.push(value.len());
@@ -34,7 +34,7 @@ impl Parsed {
     }
 
     /// The first parameter of that name.
-    pub(super) fn get(&self, name: &str) -> Option<&Parameter> {
+    pub(in crate::message::wire) fn get(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|p| p.name == name)
     }
 }
@@ -76,7 +76,7 @@ fn parameter(value: &[u8], start: usize, end: usize) -> Option<Parameter> {
 }
 
 /// The text of a quoted string, without line ends, and how long it is with its quotes.
-pub(super) fn unquoted(text: &[u8]) -> (Vec<u8>, usize) {
+pub(in crate::message::wire) fn unquoted(text: &[u8]) -> (Vec<u8>, usize) {
     let (mut out, mut at) = (Vec::new(), 1);
     while at < text.len() && text[at] != b'"' {
         if text[at] == b'\\' && at + 1 < text.len() {
@@ -91,7 +91,7 @@ pub(super) fn unquoted(text: &[u8]) -> (Vec<u8>, usize) {
 }
 
 /// Without comments and white space.
-pub(super) fn plain(text: &[u8]) -> String {
+pub(in crate::message::wire) fn plain(text: &[u8]) -> String {
     let mut depth = 0_usize;
     let mut out = Vec::new();
     for byte in text {
