@@ -63,6 +63,8 @@ pub struct Addressed {
     pub envelope: Envelope,
     /// Recipients that cannot.
     pub unreadable: Vec<Unreadable>,
+    /// Parameters of DSN that cannot be read, and are not passed on.
+    pub dropped: Vec<String>,
 }
 
 /// Why a message cannot be sent, whatever the server.
@@ -83,8 +85,11 @@ impl Outgoing {
     pub fn read(file: &dyn File, name: &Name, options: &Options) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
         let identity = Identity { from: options.from.as_ref(), domain: options.domain.as_deref() };
-        let addressed = message::address(&header, &prefix, &identity)
-            .map(|a| Addressed { envelope: a.envelope, unreadable: a.unreadable });
+        let addressed = message::address(&header, &prefix, &identity).map(|a| Addressed {
+            envelope: a.envelope,
+            unreadable: a.unreadable,
+            dropped: a.dropped,
+        });
         Outgoing::compose(file, name, options, (header, prefix), addressed)
     }
 
@@ -101,7 +106,7 @@ impl Outgoing {
         envelope: Envelope,
     ) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
-        let addressed = Ok(Addressed { envelope, unreadable: Vec::new() });
+        let addressed = Ok(Addressed { envelope, unreadable: Vec::new(), dropped: Vec::new() });
         Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed)
     }
 

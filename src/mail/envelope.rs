@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Mailbox;
+use super::{Dsn, Mailbox};
 
 /// The argument of MAIL FROM (RFC 5321 section 4.1.1.2). The null reverse-path is a value of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +20,10 @@ pub struct Envelope {
     pub reverse_path: ReversePath,
     /// The recipients, each once, in the order in which they were found.
     forward_paths: Vec<Mailbox>,
+    /// What is asked of notifications about the message.
+    pub dsn: Dsn,
+    /// The same for each recipient.
+    rcpt_dsn: Vec<Dsn>,
 }
 
 impl Envelope {
@@ -27,7 +31,25 @@ impl Envelope {
     pub fn new(reverse_path: ReversePath, recipients: impl IntoIterator<Item = Mailbox>) -> Option<Self> {
         let mut seen = std::collections::HashSet::new();
         let forward_paths: Vec<Mailbox> = recipients.into_iter().filter(|m| seen.insert(m.clone())).collect();
-        (!forward_paths.is_empty()).then_some(Envelope { reverse_path, forward_paths })
+        let rcpt_dsn = vec![Dsn::default(); forward_paths.len()];
+        (!forward_paths.is_empty()).then_some(Envelope {
+            reverse_path,
+            forward_paths,
+            dsn: Dsn::default(),
+            rcpt_dsn,
+        })
+    }
+
+    /// Sets what is asked of notifications about one recipient; nothing if it is none.
+    pub fn set_rcpt_dsn(&mut self, mailbox: &Mailbox, dsn: Dsn) {
+        if let Some(at) = self.forward_paths.iter().position(|known| known == mailbox) {
+            self.rcpt_dsn[at] = dsn;
+        }
+    }
+
+    /// The recipients, each with what is asked of notifications about it.
+    pub fn recipients(&self) -> impl Iterator<Item = (&Mailbox, &Dsn)> {
+        self.forward_paths.iter().zip(&self.rcpt_dsn)
     }
 
     /// The recipients; at least one, no two equal.

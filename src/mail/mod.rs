@@ -4,6 +4,7 @@
 //! *forward-path* one recipient of it, a *reply* is reply code, enhanced status code and text.
 
 mod address;
+mod dsn;
 mod envelope;
 mod outcome;
 mod queue_id;
@@ -11,6 +12,7 @@ mod reply;
 mod time;
 
 pub use address::{Mailbox, MailboxError};
+pub use dsn::Dsn;
 pub use envelope::{Envelope, ReversePath};
 pub use outcome::{Outcome, Stage};
 pub use queue_id::{QueueId, QueueIdError, QueueIdSource};

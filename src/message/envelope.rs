@@ -6,7 +6,7 @@ use std::fmt;
 use super::address_list::{AddressList, Listed, is_null};
 use super::header::{Field, Header, line_ends};
 use super::{Refusal, injected};
-use crate::mail::{Envelope, Mailbox, ReversePath};
+use crate::mail::{Dsn, Envelope, Mailbox, ReversePath};
 
 /// Most unreadable recipients that are told one by one: a header block full of garbage is not worth its
 /// hundredfold in memory.
@@ -31,6 +31,8 @@ pub struct Addressed {
     pub unreadable: Vec<Unreadable>,
     /// Whether the envelope is that of an `X-Sender`/`X-Receiver` block.
     pub injected: bool,
+    /// Parameters behind addresses that cannot be read: they are not passed on.
+    pub dropped: Vec<String>,
 }
 
 /// A recipient that is no address.
@@ -111,7 +113,10 @@ pub fn address(header: &Header, bytes: &[u8], identity: &Identity<'_>) -> Result
     }
     let reverse_path = source.reverse_path(bytes, identity)?;
     match Envelope::new(reverse_path, mailboxes) {
-        Some(envelope) => Ok(Addressed { envelope, unreadable, injected: source.kind == Kind::Injected }),
+        Some(mut envelope) => {
+            let dropped = source.ask(&mut envelope, bytes);
+            Ok(Addressed { envelope, unreadable, injected: source.kind == Kind::Injected, dropped })
+        }
         None => Err(NoEnvelope::Refused(source.nobody(&unreadable))),
     }
 }
@@ -164,6 +169,33 @@ impl<'h> Source<'h> {
             return Cow::Owned(injected::without_parameters(value));
         }
         Cow::Borrowed(value)
+    }
+
+    /// Notes the parameters of DSN that stand behind the addresses of the block; gives those that cannot be read.
+    fn ask(&self, envelope: &mut Envelope, bytes: &[u8]) -> Vec<String> {
+        let mut dropped = Vec::new();
+        if self.kind != Kind::Injected {
+            return dropped;
+        }
+        let words_of = |asked: &injected::Asked| -> Vec<String> { asked.words.clone() };
+        if let Some(field) = self.senders.iter().find(|f| f.is("X-Sender", bytes)) {
+            let words: Vec<String> = injected::asked(field.value(bytes)).iter().flat_map(words_of).collect();
+            let (dsn, bad) = Dsn::of_mail(words.iter().map(String::as_str));
+            envelope.dsn = dsn;
+            dropped.extend(bad);
+        }
+        for field in &self.recipients {
+            let value = injected::without_parameters(field.value(bytes));
+            for asked in injected::asked(field.value(bytes)) {
+                let (dsn, bad) = Dsn::of_rcpt(asked.words.iter().map(String::as_str));
+                dropped.extend(bad);
+                let mut listed = AddressList::new(&value[asked.element]);
+                if let Some(Listed::Mailbox(mailbox)) = listed.next() {
+                    envelope.set_rcpt_dsn(&mailbox, dsn);
+                }
+            }
+        }
+        dropped.iter().map(|word| super::excerpt(word.as_bytes(), 100)).collect()
     }
 
     fn reverse_path(&self, bytes: &[u8], identity: &Identity<'_>) -> Result<ReversePath, NoEnvelope> {

@@ -49,6 +49,19 @@ fn the_fields_of_the_message_make_the_envelope() {
 }
 
 #[test]
+fn the_parameters_of_the_block_are_kept() {
+    let text = "X-Sender: <s@b.c> RET=hdrs ENVID=x+2B1 BODY=7BIT\r\n\
+                X-Receiver: <d@e.f> NOTIFY=NEVER, g@h.i, \"A, B\" <j@k.l> ORCPT=rfc822;z@k.l NOTIFY=ALWAYS\r\n\
+                From: a@b.c\r\n\r\n";
+    let addressed = read(text, None, None).unwrap();
+    assert_eq!(addressed.envelope.dsn.as_str(), "RET=HDRS ENVID=x+2B1");
+    let recipients: Vec<String> =
+        addressed.envelope.recipients().map(|(mailbox, dsn)| format!("{mailbox} {dsn}")).collect();
+    assert_eq!(recipients, ["d@e.f NOTIFY=NEVER", "g@h.i ", "j@k.l ORCPT=rfc822;z@k.l"]);
+    assert_eq!(addressed.dropped, ["NOTIFY=ALWAYS"]);
+}
+
+#[test]
 fn the_topmost_resent_block_takes_the_place_of_the_fields() {
     let original = "From: a@b.c\nTo: d@e.f\n\n";
     let rows = [

@@ -1,5 +1,7 @@
 //! The block that pickup folders know: `X-Sender:` and `X-Receiver:` at the very top (IIS, Exchange, .NET).
 
+use std::ops::Range;
+
 use super::header::Field;
 
 /// What may stand in the block, as Exchange's pickup and replay directories write it.
@@ -38,10 +40,50 @@ pub(super) fn block_len(fields: &[Field], bytes: &[u8]) -> usize {
     if fields[..len].iter().any(|f| f.is("X-Receiver", bytes)) { len } else { 0 }
 }
 
+/// A parameter behind an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parameter {
+    /// Where the element of the list begins to which it belongs.
+    element: usize,
+    /// Where it is itself.
+    range: Range<usize>,
+}
+
+/// The parameters of one element of a list.
+pub(super) struct Asked {
+    /// The element, in the value without its parameters.
+    pub(super) element: Range<usize>,
+    /// `NOTIFY=NEVER`; those that mean nothing here are left out.
+    pub(super) words: Vec<String>,
+}
+
+/// The parameters of DSN (RFC 3461) that stand behind addresses, by address. BODY is ours to decide, and AUTH is not passed on.
+pub(super) fn asked(value: &[u8]) -> Vec<Asked> {
+    let (_, parameters) = split_parameters(value);
+    let mut asked: Vec<Asked> = Vec::new();
+    for Parameter { element, range } in parameters {
+        let text = &value[range.clone()];
+        if begins(text, "BODY=") || begins(text, "AUTH=") {
+            continue;
+        }
+        let word = String::from_utf8_lossy(text).into_owned();
+        match asked.last_mut().filter(|last| last.element.start == element) {
+            Some(last) => last.words.push(word),
+            None => asked.push(Asked { element: element..range.start, words: vec![word] }),
+        }
+    }
+    asked
+}
+
 /// The value with the parameters behind its addresses blanked out, so that offsets stay what they were.
-/// A comma ends a parameter, except between the words of NOTIFY.
 pub(super) fn without_parameters(value: &[u8]) -> Vec<u8> {
+    split_parameters(value).0
+}
+
+/// A comma ends a parameter, except between the words of NOTIFY.
+fn split_parameters(value: &[u8]) -> (Vec<u8>, Vec<Parameter>) {
     let mut out = value.to_vec();
+    let (mut found, mut element) = (Vec::new(), 0);
     let (mut at, mut depth, mut word_begins, mut behind_address) = (0, 0_usize, false, false);
     while at < value.len() {
         let byte = value[at];
@@ -53,6 +95,7 @@ pub(super) fn without_parameters(value: &[u8]) -> Vec<u8> {
             _ if depth == 0 && word_begins && behind_address => {
                 if let Some(end) = parameter_end(value, at) {
                     out[at..end].fill(b' ');
+                    found.push(Parameter { element, range: at..end });
                     at = end;
                     continue;
                 }
@@ -62,10 +105,14 @@ pub(super) fn without_parameters(value: &[u8]) -> Vec<u8> {
         let is_blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         word_begins = is_blank || matches!(byte, b'>' | b')');
         // `notify=me@example.com` is an address where none is in front of it.
-        behind_address = if byte == b',' && depth == 0 { false } else { behind_address || !is_blank };
+        let ends_element = byte == b',' && depth == 0;
+        behind_address = if ends_element { false } else { behind_address || !is_blank };
+        if ends_element {
+            element = at + 1;
+        }
         at += 1;
     }
-    out
+    (out, found)
 }
 
 /// The last octet of the quoted string that begins at `at`.
@@ -135,6 +182,16 @@ mod tests {
         for (want, text) in rows {
             assert_eq!(len(text), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn parameters_are_told_by_address() {
+        let value = b"<a@b> NOTIFY=SUCCESS,DELAY ORCPT=x BODY=7BIT, c@d, e@f\r\n auth=<> notify=NEVER";
+        let shown: Vec<(&[u8], String)> =
+            asked(value).into_iter().map(|a| (value[a.element].trim_ascii(), a.words.join(" "))).collect();
+        let want: [(&[u8], &str); 2] =
+            [(b"<a@b>", "NOTIFY=SUCCESS,DELAY ORCPT=x"), (b"e@f\r\n auth=<>", "notify=NEVER")];
+        assert_eq!(shown, want.map(|(element, words)| (element, words.to_owned())));
     }
 
     #[test]

@@ -59,6 +59,10 @@ impl Sender {
             Ok(prepared) => prepared,
             Err(why) => return self.not_ready(in_flight, why),
         };
+        // Once there is a record of it, its envelope is no more read from its bytes.
+        for parameter in outgoing.addressed.iter().flat_map(|a| &a.dropped).filter(|_| record.is_none()) {
+            tracing::warn!(%id, file = name.label(), parameter, "dsn-parameter-dropped");
+        }
         if outgoing.is_converted() {
             tracing::debug!(%id, breaks_dkim = outgoing.breaks_dkim(), "converted");
         }
@@ -142,7 +146,7 @@ impl Sender {
             tracing::warn!(id = %in_flight.name().id, %cause, "message-stepped-aside");
         }
         let mut record = restated(in_flight.record(), ruling.standing);
-        record.set_recipients(&audience.reverse_path, &audience.recipients);
+        audience.write_to(&mut record);
         match ruling.fate {
             Fate::Delivered => self.spool.deliver(in_flight)?,
             Fate::Failed => self.give_up(in_flight, record, &audience)?,
@@ -208,7 +212,7 @@ impl Sender {
         audience.problems.push(why);
         let failed = self.failed(&in_flight, &audience);
         audience.expire();
-        record.set_recipients(&audience.reverse_path, &audience.recipients);
+        audience.write_to(&mut record);
         record.failed = Some(failed);
         self.spool.fail(in_flight, &record)
     }
@@ -232,7 +236,7 @@ impl Sender {
         let mut record = restated(in_flight.record(), standing);
         if end == End::Unknown {
             tracing::warn!(%id, cause = %why, times = standing.unknown_ends, "outcome-unknown");
-            record.set_recipients(&audience.reverse_path, &audience.recipients);
+            audience.write_to(&mut record);
         }
         if was.aside.is_none() && standing.aside.is_some() {
             tracing::warn!(%id, cause = %why, "message-stepped-aside");

@@ -2,7 +2,7 @@
 
 use super::{Sender, Stop};
 use crate::fs::File;
-use crate::mail::{Envelope, Mailbox, Outcome, QueueId, ReversePath};
+use crate::mail::{Dsn, Envelope, Mailbox, Outcome, QueueId, ReversePath};
 use crate::message::{HeadText, NoEnvelope};
 use crate::net::Connection;
 use crate::outgoing::{self, Addressed, Outgoing, Takes, Unsendable};
@@ -31,6 +31,8 @@ pub(super) enum NotReady {
 /// Who is still to be sent to, and what is known of the others.
 pub(super) struct Audience {
     pub(super) reverse_path: ReversePath,
+    /// What is asked of notifications.
+    pub(super) dsn: Dsn,
     pub(super) recipients: Vec<Recipient>,
     /// Recipients that cannot be read, in words.
     pub(super) problems: Vec<String>,
@@ -65,6 +67,8 @@ impl Prepared {
             forward_paths: waiting,
             size: outgoing.facts.size,
             eight_bit: outgoing.facts.eight_bit,
+            dsn: audience.dsn.clone(),
+            rcpt_dsn: audience.waiting().map(|r| r.dsn.clone()).collect(),
             unconvertible: outgoing.unconvertible().map(|why| why.0),
         };
         Ok(Prepared { id: name.id, outgoing, audience, transaction, record: record.cloned(), takes })
@@ -167,8 +171,14 @@ impl Audience {
 
     /// How long the record of it may become, octets: with a reply of several lines for each recipient.
     pub(super) fn record_size_max(&self) -> u64 {
-        let each = |r: &Recipient| 1536 + r.mailbox.as_str().len() as u64;
+        let each = |r: &Recipient| 1536 + (r.mailbox.as_str().len() + r.dsn.as_str().len()) as u64;
         4096 + self.recipients.iter().map(each).sum::<u64>()
+    }
+
+    /// Writes it down, with what became of each.
+    pub(super) fn write_to(&self, record: &mut Record) {
+        record.set_recipients(&self.reverse_path, &self.recipients);
+        record.set_dsn(&self.dsn);
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Recipient> {
@@ -226,15 +236,16 @@ fn audience(record: Option<&Record>, outgoing: &Outgoing) -> Result<Audience, No
     match (frozen, &outgoing.addressed) {
         (Some((reverse_path, recipients)), addressed) => Ok(Audience {
             reverse_path,
+            dsn: record.map(Record::dsn).unwrap_or_default(),
             recipients,
             problems: addressed.as_ref().map(problems).unwrap_or_default(),
         }),
         (None, Ok(addressed)) => {
             let Envelope { reverse_path, .. } = &addressed.envelope;
-            let waiting = |m: &Mailbox| Recipient { mailbox: m.clone(), outcome: None };
             Ok(Audience {
                 reverse_path: reverse_path.clone(),
-                recipients: addressed.envelope.forward_paths().iter().map(waiting).collect(),
+                dsn: addressed.envelope.dsn.clone(),
+                recipients: addressed.envelope.recipients().map(Recipient::waiting).collect(),
                 problems: problems(addressed),
             })
         }

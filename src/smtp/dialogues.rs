@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::mail::{Monotonic, ReversePath};
+use crate::mail::{Dsn, Monotonic, ReversePath};
 
 const DIALOGUES: &str = include_str!("dialogues.txt");
 /// PILLARBOX_BLESS=1 prints what the machine does now instead of comparing.
@@ -146,7 +146,7 @@ impl Player {
     }
 }
 
-/// `a@x.org b@x.org from=c@x.org size=10 8bit smtputf8`
+/// `a@x.org asks=NOTIFY=NEVER b@x.org from=c@x.org size=10 8bit smtputf8 dsn=RET=HDRS/ENVID=x`
 fn transaction(text: &str) -> Transaction {
     let mut t = Transaction {
         reverse_path: ReversePath::Null,
@@ -154,11 +154,19 @@ fn transaction(text: &str) -> Transaction {
         size: 10,
         eight_bit: false,
         smtputf8: false,
+        dsn: Dsn::default(),
+        rcpt_dsn: Vec::new(),
         unconvertible: None,
     };
     for word in text.split(' ') {
         match word.split_once('=') {
             Some(("from", address)) => t.reverse_path = ReversePath::Mailbox(address.parse().unwrap()),
+            Some(("dsn", words)) => t.dsn = Dsn::of_mail(words.split('/')).0,
+            // Of the recipient in front of it.
+            Some(("asks", words)) => {
+                t.rcpt_dsn.resize(t.forward_paths.len(), Dsn::default());
+                *t.rcpt_dsn.last_mut().unwrap() = Dsn::of_rcpt(words.split('/')).0;
+            }
             Some(("size", size)) => t.size = size.parse().unwrap(),
             _ if word == "8bit" => t.eight_bit = true,
             _ if word == "smtputf8" => t.smtputf8 = true,

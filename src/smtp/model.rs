@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::mail::{Monotonic, ReversePath};
+use crate::mail::{Dsn, Monotonic, ReversePath};
 
 const NOW: Monotonic = Monotonic(Duration::from_secs(1_000));
 
@@ -140,6 +140,8 @@ fn transaction(number: u64) -> Transaction {
         size: number,
         eight_bit: false,
         smtputf8: false,
+        dsn: Dsn::default(),
+        rcpt_dsn: Vec::new(),
         unconvertible: None,
     }
 }

@@ -1,12 +1,12 @@
 //! How far one transaction has come: which requests are next, what they were answered, what follows from it.
 
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
-use lettre::transport::smtp::extension::{MailBodyParameter, MailParameter};
+use lettre::transport::smtp::extension::{MailBodyParameter, MailParameter, RcptParameter};
 
 use super::awaited::Awaited;
 use super::transcript::is_about_number;
 use super::{Answer, Extensions, SessionEnd, Transaction, Transcript};
-use crate::mail::{Mailbox, Reply, Severity};
+use crate::mail::{Dsn, Mailbox, Reply, Severity};
 
 /// A transaction under way.
 pub(super) struct Progress {
@@ -109,7 +109,11 @@ impl Progress {
         if let Some(index) = self.take_rcpt(offers.rcpt_max) {
             self.transcript.rcpts[index] = Answer::Awaited;
             let mailbox = self.transaction.forward_paths[index].as_lettre().clone();
-            return Some((Rcpt::new(mailbox, vec![]).to_string(), Awaited::Rcpt(index)));
+            let dsn = self.transaction.rcpt_dsn.get(index).filter(|dsn| asks(offers, dsn));
+            // The value of a parameter would be encoded a second time.
+            let verbatim = |dsn: &Dsn| RcptParameter::Other { keyword: dsn.to_string(), value: None };
+            let parameters = dsn.map(verbatim).into_iter().collect();
+            return Some((Rcpt::new(mailbox, parameters).to_string(), Awaited::Rcpt(index)));
         }
         if self.transcript.data == Answer::NotSent && (group || self.is_taken_by_somebody()) {
             self.transcript.data = Answer::Awaited;
@@ -207,6 +211,9 @@ impl Progress {
         if t.smtputf8 || paths.any(Mailbox::is_internationalized) {
             parameters.push(MailParameter::SmtpUtfEight);
         }
+        if asks(offers, &t.dsn) {
+            parameters.push(MailParameter::Other { keyword: t.dsn.to_string(), value: None });
+        }
         Mail::new(t.reverse_path.mailbox().map(|mailbox| mailbox.as_lettre().clone()), parameters)
     }
 
@@ -221,4 +228,9 @@ impl Progress {
         self.rcpts_sent += 1;
         Some(index)
     }
+}
+
+/// Whether there is something to be asked of this server.
+fn asks(offers: &Extensions, dsn: &Dsn) -> bool {
+    offers.dsn && !dsn.is_empty()
 }

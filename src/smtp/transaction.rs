@@ -5,7 +5,7 @@ use super::awaited::{Awaited, Meaning};
 use super::progress::{Progress, Verdict};
 use super::session::{Event, Phase};
 use super::{Answer, EndCause, Pipelining, Session, SessionEnd, Transcript, Unsendable};
-use crate::mail::{Mailbox, Monotonic, Reply, ReversePath, Stage};
+use crate::mail::{Dsn, Mailbox, Monotonic, Reply, ReversePath, Stage};
 
 /// What one transaction is to carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct Transaction {
     pub eight_bit: bool,
     /// Its header fields need SMTPUTF8. The addresses are looked at here.
     pub smtputf8: bool,
+    /// DSN parameters of MAIL (RFC 3461), for a server that offers DSN.
+    pub dsn: Dsn,
+    /// Those of each RCPT, in the order of the forward-paths; where there is none, nothing is asked.
+    pub rcpt_dsn: Vec<Dsn>,
     /// Why it has no form in which any server takes it, if that was tried: a fragment behind "cannot be converted:".
     pub unconvertible: Option<&'static str>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mail::{Envelope, Mailbox, Outcome, ReversePath, UnixTime};
+use crate::mail::{Dsn, Envelope, Mailbox, Outcome, ReversePath, UnixTime};
 use crate::policy::Age;
 
 const VERSION: u32 = 1;
@@ -43,6 +43,9 @@ pub struct Record {
 struct Frozen {
     /// Empty for the null reverse-path.
     reverse_path: String,
+    /// What is asked of notifications (RFC 3461): `RET=HDRS`.
+    #[serde(default, skip_serializing_if = "Dsn::is_empty")]
+    dsn: Dsn,
     recipients: Vec<FrozenRecipient>,
 }
 
@@ -50,6 +53,8 @@ struct Frozen {
 #[serde(deny_unknown_fields)]
 struct FrozenRecipient {
     address: String,
+    #[serde(default, skip_serializing_if = "Dsn::is_empty")]
+    dsn: Dsn,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
 }
@@ -59,6 +64,8 @@ struct FrozenRecipient {
 pub struct Recipient {
     /// The forward-path.
     pub mailbox: Mailbox,
+    /// What is asked of notifications about it.
+    pub dsn: Dsn,
     /// What the last transaction that included it made of it.
     pub outcome: Option<Outcome>,
 }
@@ -74,6 +81,11 @@ pub struct Failed {
 }
 
 impl Recipient {
+    /// One of an envelope, before its first outcome.
+    pub fn waiting((mailbox, dsn): (&Mailbox, &Dsn)) -> Recipient {
+        Recipient { mailbox: mailbox.clone(), dsn: dsn.clone(), outcome: None }
+    }
+
     /// Whether it is still to be sent to.
     pub fn is_waiting(&self) -> bool {
         !matches!(self.outcome, Some(Outcome::Delivered(_) | Outcome::Failed(..)))
@@ -121,18 +133,36 @@ impl Record {
 
     /// Freezes `envelope`, with no outcome for anybody.
     pub fn freeze(&mut self, envelope: &Envelope) {
-        let waiting = |m: &Mailbox| Recipient { mailbox: m.clone(), outcome: None };
-        let recipients: Vec<Recipient> = envelope.forward_paths().iter().map(waiting).collect();
+        let recipients: Vec<Recipient> = envelope.recipients().map(Recipient::waiting).collect();
         self.set_recipients(&envelope.reverse_path, &recipients);
+        self.set_dsn(&envelope.dsn);
     }
 
-    /// Sets the envelope with what became of each recipient.
+    /// Sets what is asked of notifications about the message, once it has an envelope.
+    pub fn set_dsn(&mut self, dsn: &Dsn) {
+        if let Some(frozen) = &mut self.envelope {
+            frozen.dsn = dsn.clone();
+        }
+    }
+
+    /// What is asked of notifications about the message.
+    pub fn dsn(&self) -> Dsn {
+        self.envelope.as_ref().map(|frozen| frozen.dsn.clone()).unwrap_or_default()
+    }
+
+    /// Sets the envelope with what became of each recipient; what is asked of notifications about the message stays.
     pub fn set_recipients(&mut self, reverse_path: &ReversePath, recipients: &[Recipient]) {
+        let dsn = self.dsn();
         self.envelope = Some(Frozen {
+            dsn,
             reverse_path: reverse_path.mailbox().map(Mailbox::to_string).unwrap_or_default(),
             recipients: recipients
                 .iter()
-                .map(|r| FrozenRecipient { address: r.mailbox.to_string(), outcome: r.outcome.clone() })
+                .map(|r| FrozenRecipient {
+                    address: r.mailbox.to_string(),
+                    dsn: r.dsn.clone(),
+                    outcome: r.outcome.clone(),
+                })
                 .collect(),
         });
     }
@@ -184,7 +214,9 @@ impl Frozen {
         let recipients = self
             .recipients
             .iter()
-            .map(|r| Ok(Recipient { mailbox: parse(&r.address)?, outcome: r.outcome.clone() }))
+            .map(|r| {
+                Ok(Recipient { mailbox: parse(&r.address)?, dsn: r.dsn.clone(), outcome: r.outcome.clone() })
+            })
             .collect::<Result<Vec<_>, String>>()?;
         if recipients.is_empty() {
             return Err("expected at least one recipient, found none".into());
@@ -205,7 +237,9 @@ mod tests {
             Reply { code: 450, enhanced: "4.2.0".parse().ok(), text: vec!["grey\u{fffd}listed".into()] };
         let outcome = Some(Outcome::Deferred(Stage::Rcpt, reply));
         let mut record = Record::empty();
-        record.set_recipients(&ReversePath::Null, &[Recipient { mailbox, outcome }]);
+        let dsn = Dsn::of_rcpt(["NOTIFY=NEVER"]).0;
+        record.set_recipients(&ReversePath::Null, &[Recipient { mailbox, dsn, outcome }]);
+        record.set_dsn(&Dsn::of_mail(["RET=HDRS"]).0);
         record.aside = Some(2);
         let json = record.to_json().unwrap();
         assert_eq!(Record::from_json(&json), Ok(record));
@@ -213,6 +247,9 @@ mod tests {
             assert!(Record::from_json(&json[..cut]).is_err(), "cut at {cut}");
         }
         let text = String::from_utf8(json).unwrap();
+        let old = text.replace("\"dsn\":\"RET=HDRS\",", "").replace("\"dsn\":\"NOTIFY=NEVER\",", "");
+        assert!(!old.contains("dsn"), "{old}");
+        assert!(Record::from_json(old.as_bytes()).unwrap().dsn().is_empty());
         assert!(Record::from_json(text.replace("\"version\":1", "\"version\":2").as_bytes()).is_err());
         assert!(Record::from_json(text.replace("a@example.com", "nobody").as_bytes()).is_err());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Accepted, Candidate, Failed, InFlight, Lease, Name, NotAccepted, Recipient, Record, Spool};
 use crate::fs::faulty::Faulty;
 use crate::fs::{Dir, Fs as _};
-use crate::mail::{Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
+use crate::mail::{Dsn, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
 
 #[derive(Debug)]
 struct Alone;
@@ -84,6 +84,7 @@ impl Bench {
         let outcomes = [Outcome::Delivered(reply(250)), Outcome::Failed(Stage::Rcpt, reply(550))];
         let recipient = |(address, outcome): (&str, Outcome)| Recipient {
             mailbox: address.parse().unwrap(),
+            dsn: Dsn::default(),
             outcome: Some(outcome),
         };
         let recipients: Vec<Recipient> =

@@ -108,3 +108,33 @@ fn text_of_the_header_is_encoded_for_a_server_without_smtputf8() {
     assert!(report.contains("where it is no text, as in an address"), "{report}");
     assert_eq!(service.stop(), 0);
 }
+
+/// They are on record with the first outcome, and go out again after it.
+#[test]
+fn what_the_producer_asks_of_notifications_is_passed_on() {
+    let dots = AtomicUsize::new(0);
+    let server = Server::scripted(move |asked| match offers(asked, "250-DSN\r\n") {
+        Some(answer) => answer,
+        None if asked.line == "." && dots.fetch_add(1, Ordering::SeqCst) == 0 => say("451 4.3.0 not now"),
+        None => Answer::Usual,
+    });
+    let stage = Stage::new(&plain(server.port()), "received = false");
+    let block = "X-Sender: <panel@example.com> RET=HDRS ENVID=a+2Bb SIZE=1\n\
+                 X-Receiver: <ops@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@example.com\n\
+                 X-Receiver: <night@example.com> NOTIFY=SOMETIMES\n";
+    stage.drop_in("1.eml", format!("{block}{}", letter("Subject: x\n", "y\n")));
+    let service = stage.run();
+    service.wait_log("WARN dsn-parameter-dropped parameter=\"NOTIFY=SOMETIMES\"");
+    server.wait_taken(1);
+    stage.wait_empty();
+    let heard = server.heard();
+    let count = |end: &str| heard.iter().filter(|line| line.ends_with(end)).count();
+    assert_eq!(count(" RET=HDRS ENVID=a+2Bb"), 2, "{heard:#?}");
+    assert_eq!(
+        count("RCPT TO:<ops@example.com> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@example.com"),
+        2,
+        "{heard:#?}"
+    );
+    assert_eq!(count("RCPT TO:<night@example.com>"), 2, "{heard:#?}");
+    assert_eq!(service.stop(), 0);
+}

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use pillarbox::fs::Dir;
-use pillarbox::mail::{Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
+use pillarbox::mail::{Dsn, Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
 use pillarbox::spool::{
     Candidate, Failed, InFlight, Lease, Limits, Name, NotAccepted, OutOfLine, Place, Recipient, Record, Spool,
 };
@@ -263,8 +263,10 @@ impl World {
         let reply = |code| Reply { code, enhanced: None, text: vec!["so it is".into()] };
         let outcomes = [Outcome::Delivered(reply(250)), Outcome::Deferred(Stage::Rcpt, reply(450))];
         let mailboxes = RECIPIENTS.iter().map(|r| r.parse::<Mailbox>().expect("an address"));
-        let recipients: Vec<Recipient> =
-            mailboxes.zip(outcomes).map(|(mailbox, o)| Recipient { mailbox, outcome: Some(o) }).collect();
+        let recipients: Vec<Recipient> = mailboxes
+            .zip(outcomes)
+            .map(|(mailbox, o)| Recipient { mailbox, dsn: Dsn::default(), outcome: Some(o) })
+            .collect();
         let mut record = Record::empty();
         record.set_recipients(&ReversePath::Null, &recipients);
         record.aside = aside;

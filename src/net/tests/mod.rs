@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::wire::Wire;
 use super::*;
-use crate::mail::{Monotonic, ReversePath};
+use crate::mail::{Dsn, Monotonic, ReversePath};
 use crate::smtp::{Pipelining, SessionOptions, Timeouts, TlsMode, Transaction};
 
 /// The clock of the test's runtime, which may stand still.
@@ -116,6 +116,8 @@ fn transaction() -> Transaction {
         size: 6,
         eight_bit: false,
         smtputf8: false,
+        dsn: Dsn::default(),
+        rcpt_dsn: Vec::new(),
         unconvertible: None,
     }
 }
