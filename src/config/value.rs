@@ -70,20 +70,28 @@ pub(super) struct Url {
     /// Only a name: the ports are found out.
     pub(super) is_bare: bool,
     pub(super) implicit_tls: bool,
+    /// A name, an address, or the path of a unix socket.
     pub(super) host: String,
     pub(super) port: Option<u16>,
 }
 
-/// `host`, `smtp://host[:port]` or `smtps://host[:port]`; an IPv6 address stands in brackets.
+/// `host`, `smtp://host[:port]`, `smtps://host[:port]`, an IPv6 address in brackets; or `unix:/path`.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     let error = |why: &str| {
         format!(
-            "{why}: expected a host, smtps://host, smtp://host or one of the two with :port behind it, found {text:?}"
+            "{why}: expected a host, smtps://host, smtp://host, one of the two with :port behind it, or unix:/path, found {text:?}"
         )
     };
     if text.contains('@') {
         // Before all else, because not shown: what stands in front of the @ may be a password.
         return Err("a login does not belong into the url: use the keys user and password".into());
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || path.ends_with('/') || path.chars().any(char::is_control) {
+            return Err(error("no whole path of a socket"));
+        }
+        return Ok(Url { is_bare: false, implicit_tls: false, host: path.to_owned(), port: None });
     }
     let (implicit_tls, rest) = match text.split_once("://") {
         Some(("smtp", rest)) => (false, rest),
@@ -153,7 +161,13 @@ mod tests {
         assert_eq!(parse_url("smtp://127.0.0.1:2525/"), url(false, "127.0.0.1", Some(2525)));
         assert_eq!(parse_url("smtp://[::1]:25"), url(false, "::1", Some(25)));
         assert_eq!(parse_url("smtp://[::1]"), url(false, "::1", None));
+        assert_eq!(parse_url("unix:/run/x/smtp.sock"), url(false, "/run/x/smtp.sock", None));
+        assert_eq!(parse_url("unix:///run/x"), url(false, "/run/x", None));
         for text in [
+            "unix:",
+            "unix:x.sock",
+            "unix:/run/",
+            "unix://host/x",
             "smtp.example.com:25",
             "[::1]:25",
             "",

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,12 +19,21 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// Where a smarthost listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// A name, or an address without brackets.
+    /// A name, or an address without brackets; what begins with `/` is the path of a unix socket, which has no port.
     pub host: String,
     /// The TCP port.
     pub port: u16,
     /// TLS from the first octet (RFC 8314 section 3.3), as on port 465.
     pub implicit: bool,
+}
+
+/// Where a connection leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// An address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
 }
 
 /// Why there is no connection. The kind decides; the text is for people.
@@ -50,6 +60,24 @@ pub enum ConnectFault {
     TimedOut,
     /// The host answers and nothing listens on the port.
     Refused,
+}
+
+/// Connects to a unix socket.
+pub(super) async fn connect_unix(
+    endpoint: &Endpoint,
+    path: &Path,
+    within: Duration,
+) -> Result<UnixStream, ConnectError> {
+    let failed = |kind, detail| ConnectError { kind, endpoint: endpoint.clone(), detail };
+    match timeout(within, UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        // No socket is as good as one that nobody listens on.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(failed(ConnectFault::Refused, plain(&error)))
+        }
+        Ok(Err(error)) => Err(failed(ConnectFault::of(&error), plain(&error))),
+        Err(_) => Err(failed(ConnectFault::TimedOut, format!("no answer within {} s", within.as_secs()))),
+    }
 }
 
 /// Connects to the first address that answers, all of them within `within`. One that is silent cannot use up
@@ -172,10 +200,28 @@ impl ConnectError {
     }
 }
 
-/// `mx.example.com:587`, `[2001:db8::1]:25`.
+impl Endpoint {
+    /// The unix socket, if it is one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.host.starts_with('/').then(|| Path::new(&self.host))
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// `mx.example.com:587`, `[2001:db8::1]:25`, `/run/smtp.sock`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
+        if self.socket().is_some() {
+            f.write_str(&self.host)
+        } else if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)
@@ -249,6 +295,15 @@ mod tests {
         let end = now() + Duration::from_millis(300);
         let error = connect_to_any(&endpoint("mx", 25), &[swallows], end, &now).await.unwrap_err();
         assert_eq!(error.kind, ConnectFault::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_not_there_is_told_by_its_path() {
+        let endpoint = endpoint("/nowhere/smtp.sock", 0);
+        let path = endpoint.socket().unwrap();
+        let error = connect_unix(&endpoint, path, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(error.kind, ConnectFault::Refused);
+        assert_eq!(error.to_string(), "connect to /nowhere/smtp.sock: no such file or directory");
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::connect::connect_unix;
 use super::wire::{Moved, Wire};
-use super::{ConnectError, Endpoint, TlsConfig, TlsError, TlsFacts, connect};
+use super::{ConnectError, Endpoint, Peer, TlsConfig, TlsError, TlsFacts, connect};
 use crate::mail::{Monotonic, Stage};
 use crate::smtp::{
     Event, Extensions, LinkFault, Mechanism, Session, SessionEnd, SessionOptions, TlsMode, Transaction,
@@ -33,7 +33,7 @@ pub struct Connection {
     session: Session,
     wire: Wire,
     endpoint: Endpoint,
-    peer: SocketAddr,
+    peer: Peer,
     tls: Option<TlsFacts>,
     read_buffer: Box<[u8]>,
     /// The wire took bytes that may still lie in its own buffer.
@@ -50,7 +50,7 @@ pub enum OpenError {
         /// With whom.
         endpoint: Endpoint,
         /// At which address.
-        peer: SocketAddr,
+        peer: Peer,
         /// Why.
         error: TlsError,
     },
@@ -59,7 +59,7 @@ pub enum OpenError {
         /// With whom.
         endpoint: Endpoint,
         /// At which address.
-        peer: SocketAddr,
+        peer: Peer,
         /// How.
         end: SessionEnd,
         /// How it was logged in last, whatever came of it.
@@ -77,9 +77,17 @@ impl Connection {
         now: &(dyn Fn() -> Monotonic + Sync),
     ) -> Result<Connection, OpenError> {
         let timeouts = options.timeouts.clone();
-        let (stream, peer) = connect(endpoint, timeouts.connect, now).await.map_err(OpenError::Connect)?;
-        let tls_error = |error| OpenError::Tls { endpoint: endpoint.clone(), peer, error };
-        let (mut wire, mut facts) = (Wire::Plain(stream), None);
+        let connected = match endpoint.socket() {
+            Some(path) => connect_unix(endpoint, path, timeouts.connect)
+                .await
+                .map(|stream| (Wire::Unix(stream), Peer::Unix(path.to_owned()))),
+            None => connect(endpoint, timeouts.connect, now)
+                .await
+                .map(|(stream, address)| (Wire::Plain(stream), Peer::Tcp(address))),
+        };
+        let (mut wire, peer) = connected.map_err(OpenError::Connect)?;
+        let tls_error = |error| OpenError::Tls { endpoint: endpoint.clone(), peer: peer.clone(), error };
+        let mut facts = None;
         if endpoint.implicit {
             options.tls = TlsMode::Implicit;
             (wire, facts) = begin_tls(wire, tls, endpoint, timeouts.tls).await.map_err(tls_error)?;
@@ -95,7 +103,7 @@ impl Connection {
         wire: Wire,
         facts: Option<TlsFacts>,
         endpoint: &Endpoint,
-        peer: SocketAddr,
+        peer: Peer,
         options: SessionOptions,
         tls: Option<&TlsConfig>,
         now: &(dyn Fn() -> Monotonic + Sync),
@@ -116,14 +124,16 @@ impl Connection {
                 Event::Ready => return Ok(connection),
                 Event::StartTls => {
                     let wire = std::mem::replace(&mut connection.wire, Wire::Gone);
-                    (connection.wire, connection.tls) = begin_tls(wire, tls, endpoint, handshake_within)
-                        .await
-                        .map_err(|error| OpenError::Tls { endpoint: endpoint.clone(), peer, error })?;
+                    let begun = begin_tls(wire, tls, endpoint, handshake_within).await;
+                    let peer = connection.peer.clone();
+                    (connection.wire, connection.tls) =
+                        begun.map_err(|error| OpenError::Tls { endpoint: endpoint.clone(), peer, error })?;
                     connection.bind();
                     connection.session.tls_established(now());
                 }
                 Event::Ended(end) => {
                     let mechanism = connection.session.mechanism();
+                    let peer = connection.peer.clone();
                     return Err(OpenError::Session { endpoint: endpoint.clone(), peer, end, mechanism });
                 }
                 Event::SendBody | Event::TransactionEnded(_) => {}
@@ -235,8 +245,8 @@ impl Connection {
     }
 
     /// At which address.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// What the login may be bound to.

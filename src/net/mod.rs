@@ -1,4 +1,4 @@
-//! Floor 2: connections. Names to addresses, TCP, TLS, and the driver that moves bytes between a socket and
+//! Floor 2: connections. Names to addresses, TCP, unix sockets, TLS, and the driver that moves bytes between a socket and
 //! the machine of [`crate::smtp`].
 //!
 //! Time is an argument here too: each call is given the clock that the time-outs are counted with. tokio's
@@ -14,7 +14,7 @@ mod trust;
 mod wire;
 
 pub use certificate::{Pin, not_after};
-pub use connect::{ConnectError, ConnectFault, Endpoint, connect};
+pub use connect::{ConnectError, ConnectFault, Endpoint, Peer, connect};
 pub use drive::{BodySource, Connection, OpenError};
 pub use tls::{
     CertificateFault, CertificateProblem, ClientCertificate, TlsConfig, TlsError, TlsFacts, TlsFault,

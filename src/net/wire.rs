@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// What bytes go through.
 pub(super) enum Wire {
     Plain(TcpStream),
+    /// It does not leave the host.
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// A pipe in memory, on which time can stand still, and how many writes it took.
     #[cfg(test)]
@@ -55,6 +57,7 @@ impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             #[cfg(test)]
             Wire::Pipe(stream, _) => Pin::new(stream).poll_read(cx, buf),
             Wire::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buf)) {
@@ -71,6 +74,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let taken = match self.get_mut() {
             Wire::Plain(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
+            Wire::Unix(stream) => ready!(Pin::new(stream).poll_write(cx, bytes)),
             #[cfg(test)]
             Wire::Pipe(stream, writes) => {
                 let taken = ready!(Pin::new(stream).poll_write(cx, bytes));
@@ -89,6 +93,7 @@ impl AsyncWrite for Wire {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Unix(stream) => Pin::new(stream).poll_flush(cx),
             #[cfg(test)]
             Wire::Pipe(stream, _) => Pin::new(stream).poll_flush(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
@@ -99,6 +104,7 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(test)]
             Wire::Pipe(stream, _) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),

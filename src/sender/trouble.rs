@@ -33,7 +33,7 @@ impl Trouble {
     /// No session came to be.
     pub(super) fn opening(error: &OpenError, smarthost: &str) -> Trouble {
         let hint = match error {
-            OpenError::Connect(error) => connect_hint(error.kind),
+            OpenError::Connect(error) => connect_hint(error.kind, &error.endpoint),
             OpenError::Tls { error, .. } => tls_hint(error.kind),
             OpenError::Session { end, .. } => session_hint(end),
         };
@@ -190,10 +190,16 @@ fn is_refused_login(end: &SessionEnd) -> bool {
         && matches!(end.why, EndCause::Reply(_) | EndCause::Closed | EndCause::Protocol(_))
 }
 
-fn connect_hint(fault: ConnectFault) -> &'static str {
+fn connect_hint(fault: ConnectFault, endpoint: &Endpoint) -> &'static str {
     match fault {
         ConnectFault::Dns => {
             "check the host in url, and that this box can reach its name server (/etc/resolv.conf)"
+        }
+        ConnectFault::Refused if endpoint.socket().is_some() => {
+            "nobody listens on that socket: is the server running, and is the path in url right?"
+        }
+        ConnectFault::Other if endpoint.socket().is_some() => {
+            "may the user of this service open the socket and every folder above it?"
         }
         ConnectFault::Refused => {
             "nothing answers on that port: is the server running, and is the port in url right?"

@@ -1,8 +1,13 @@
 //! Servers that take less than a message has: no 8BITMIME, no SMTPUTF8.
 
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use crate::support::server::{Answer, Asked, Server, say};
+use crate::support::server::{Answer, Asked, Options, Server, say};
 use crate::support::stage::{Stage, plain, until};
 
 /// Offers PIPELINING, SIZE and this.
@@ -136,5 +141,42 @@ fn what_the_producer_asks_of_notifications_is_passed_on() {
         "{heard:#?}"
     );
     assert_eq!(count("RCPT TO:<night@example.com>"), 2, "{heard:#?}");
+    assert_eq!(service.stop(), 0);
+}
+
+/// What goes to the socket goes to the server, and the other way round.
+fn listen_at(path: &Path, port: u16) {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (ours, theirs) = (stream.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
+            let (mut from, mut to): (UnixStream, TcpStream) =
+                (ours.try_clone().unwrap(), theirs.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut from, &mut to));
+            thread::spawn(move || {
+                let (mut from, mut to) = (theirs, ours);
+                let copied = io::copy(&mut from, &mut to);
+                to.shutdown(std::net::Shutdown::Both).and(copied)
+            });
+        }
+    });
+}
+
+#[test]
+fn a_unix_socket_may_be_logged_in_to_without_tls() {
+    let options =
+        Options { login: Some(("box", "geheim")), offers: vec!["AUTH PLAIN"], ..Options::default() };
+    let server = Server::with(options, |_| Answer::Usual);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("smtp.sock");
+    let login = "user = \"box\"\npassword = \"geheim\"";
+    let stage = Stage::new(&format!("[[smarthost]]\nurl = \"unix:{}\"\n{login}\n", path.display()), "");
+    stage.drop_letters([1, 2]);
+    let service = stage.run();
+    service.wait_log("WARN smarthost-unusable step=\"connecting\" smtp.sock: no such file or directory");
+    listen_at(&path, server.port());
+    server.wait_taken(2);
+    stage.wait_empty();
+    assert_eq!(server.count("AUTH PLAIN"), server.sessions());
     assert_eq!(service.stop(), 0);
 }

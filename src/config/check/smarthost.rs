@@ -39,7 +39,11 @@ pub(super) fn check_all(layers: &Layers) -> Result<Vec<Smarthost>, ConfigError> 
 
 fn plain_smarthost(url: Url) -> Smarthost {
     let implicit_tls = url.implicit_tls || url.is_bare;
-    let tls = if url.implicit_tls { Tls::Required } else { Tls::Auto };
+    let tls = match url.implicit_tls {
+        true => Tls::Required,
+        false if url.host.starts_with('/') => Tls::None,
+        false => Tls::Auto,
+    };
     Smarthost {
         name: url.host.clone(),
         port: url.port.unwrap_or(if implicit_tls { 465 } else { 25 }),
@@ -85,9 +89,15 @@ fn check_smarthost(
     if host.login.is_some() && !url.is_bare {
         host.port = url.port.unwrap_or(if url.implicit_tls { 465 } else { 587 });
     }
+    let is_socket = host.host.starts_with('/');
     let needs_tls = host.login.is_some() || !host.pins.is_empty() || host.client.is_some();
-    if needs_tls {
+    if is_socket {
+        host.tls = Tls::None;
+    } else if needs_tls {
         host.tls = Tls::Required;
+    }
+    if is_socket && (host.client.is_some() || !host.pins.is_empty()) {
+        return Err(source.error(url_at.span(), "a unix socket has no TLS: not with pin or client_cert"));
     }
     if let Some(tls) = &raw.tls {
         host.tls = at(source, tls, |t| check_tls(t, &host, url.is_bare))?;
@@ -168,6 +178,9 @@ fn check_tls(text: &str, host: &Smarthost, is_bare: bool) -> Result<Tls, String>
     ];
     let needs = needs.into_iter().find_map(|(is_set, what)| is_set.then_some(what));
     match text {
+        "required" | "auto" if host.host.starts_with('/') => {
+            Err(format!("a unix socket has no TLS: expected \"none\", found {text:?}"))
+        }
         "required" => Ok(Tls::Required),
         "auto" | "none" if host.implicit_tls && !is_bare => {
             Err(format!("smtps:// is TLS from the first byte: not with {text:?}"))
@@ -194,6 +207,6 @@ fn check_tls(text: &str, host: &Smarthost, is_bare: bool) -> Result<Tls, String>
 pub fn is_here(host: &str) -> bool {
     match host.parse::<std::net::IpAddr>() {
         Ok(address) => address.is_loopback(),
-        Err(_) => host == "localhost",
+        Err(_) => host == "localhost" || host.starts_with('/'),
     }
 }

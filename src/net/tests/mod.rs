@@ -5,7 +5,6 @@ mod overlap;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -170,6 +169,6 @@ async fn over(
     now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Result<Connection, OpenError> {
     let endpoint = Endpoint { host: "mx".to_owned(), port: 25, implicit: false };
-    let peer: SocketAddr = "192.0.2.1:25".parse().unwrap();
+    let peer = Peer::Tcp("192.0.2.1:25".parse().unwrap());
     Connection::over(Wire::Pipe(pipe, writes), None, &endpoint, peer, options, None, now).await
 }
