@@ -7,6 +7,8 @@
 mod certificate;
 mod connect;
 mod drive;
+mod https;
+mod signer;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -16,6 +18,8 @@ mod wire;
 pub use certificate::{Pin, not_after};
 pub use connect::{ConnectError, ConnectFault, Endpoint, Peer, connect};
 pub use drive::{BodySource, Connection, OpenError};
+pub use https::{HttpAnswer, HttpError, HttpLink, HttpTimeouts, HttpUrl};
+pub use signer::Signer;
 pub use tls::{
     CertificateFault, CertificateProblem, ClientCertificate, TlsConfig, TlsError, TlsFacts, TlsFault,
     TlsOptions, Verify,

@@ -240,7 +240,7 @@ impl TlsConfig {
 }
 
 impl ClientCertificate {
-    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    pub(super) fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let pem = std::fs::read(&self.certificate)
             .map_err(|e| self.error(&format!("cannot read {}: {e}", self.certificate.display())))?;
         let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
@@ -261,7 +261,7 @@ impl ClientCertificate {
         Ok((chain, key))
     }
 
-    fn error(&self, why: &dyn fmt::Display) -> TlsError {
+    pub(super) fn error(&self, why: &dyn fmt::Display) -> TlsError {
         TlsError {
             kind: TlsFault::ClientFile,
             detail: format!("the client certificate cannot be used: {why}"),
