@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("net", 2),
     ("spool", 3),
     ("outgoing", 3),
+    ("oauth", 3),
     ("pickup", 4),
     ("sender", 4),
     ("config", 5),
