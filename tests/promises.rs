@@ -23,10 +23,16 @@ mod flush;
 mod login;
 #[path = "promises/manager.rs"]
 mod manager;
+#[path = "promises/oauth.rs"]
+mod oauth;
 #[path = "promises/order.rs"]
 mod order;
 #[path = "promises/policy.rs"]
 mod policy;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[expect(dead_code, reason = "sigkill.rs uses the rest")]
+#[path = "support/ptrace.rs"]
+mod ptrace;
 #[path = "promises/regressions.rs"]
 mod regressions;
 #[path = "promises/relays.rs"]

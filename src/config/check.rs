@@ -1,6 +1,7 @@
 //! What the files mean: defaults filled in, values parsed, contradictions refused.
 
 mod login;
+mod oauth;
 mod smarthost;
 #[cfg(test)]
 mod tests;

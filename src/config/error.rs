@@ -90,7 +90,8 @@ impl Source {
         }
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
         // Beside a password the value of any key that is not known may be one, under a name that nobody foresaw.
-        let may_be_password = message.starts_with("unknown field") && message.contains("`password`");
+        let is_beside_one = message.contains("`password`") || message.contains("`client_secret`");
+        let may_be_password = message.starts_with("unknown field") && is_beside_one;
         let mut error = self.error(span, message);
         if let Some((_, line)) = error.line.as_mut().filter(|_| may_be_password) {
             *line = without_value(line);
@@ -122,15 +123,18 @@ impl Source {
 
 /// Whether it is a key of ours, as the commented default file has it; the caller has seen that it is no secret one.
 fn is_known_key(key: &str) -> bool {
-    super::DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").split(" = ").next() == Some(key))
+    super::DEFAULT_FILE
+        .lines()
+        .any(|line| line.trim_start_matches(['#', ' ']).split(" = ").next() == Some(key))
 }
 
 /// Whether nobody may see what stands behind the `=`: a password, also under a key that was mistyped, and a url with a
 /// login in it.
 fn is_secret_line(line: &str) -> bool {
     let key = line.split('=').next().unwrap_or_default().to_ascii_lowercase();
-    let is_secret_key =
-        ["pas", "pw", "secret", "token", "cred", "login", "auth"].iter().any(|part| key.contains(part));
+    let is_named_alike = ["token_url", "[smarthost.oauth]"].contains(&key.trim());
+    let is_secret_key = !is_named_alike
+        && ["pas", "pw", "secret", "token", "cred", "login", "auth"].iter().any(|part| key.contains(part));
     let is_login_in_url = line.contains('@') && (line.contains("://") || key.trim() == "url");
     is_secret_key || line.contains("password") || is_login_in_url
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mail::Mailbox;
-use crate::net::{ClientCertificate, Pin};
+use crate::net::{ClientCertificate, HttpUrl, Pin};
 use crate::pickup::Pattern;
 use crate::policy::Rate;
 use crate::smtp::Mechanism;
@@ -138,8 +138,47 @@ pub enum Proof {
     Password(Password),
     /// An OAuth 2.0 access token.
     Token(Password),
+    /// OAuth 2.0 access tokens that are asked for.
+    OAuth(Box<OAuth>),
     /// The client certificate.
     Certificate,
+}
+
+/// `[smarthost.oauth]`, with what its profile fills in.
+#[derive(Debug, Clone)]
+pub struct OAuth {
+    /// The token endpoint.
+    pub token_url: HttpUrl,
+    /// The application.
+    pub client_id: String,
+    /// What proves that it is the application.
+    pub client: OAuthClient,
+    /// By what right.
+    pub grant: OAuthGrant,
+    /// What for.
+    pub scope: Option<String>,
+    /// Certificates that are trusted at the token endpoint besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What proves that it is the application that asks.
+#[derive(Debug, Clone)]
+pub enum OAuthClient {
+    /// Nothing.
+    Public,
+    /// A secret that is sent.
+    Secret(Password),
+    /// A certificate whose key signs.
+    Certificate(ClientCertificate),
+}
+
+/// By what right tokens are asked for.
+#[derive(Debug, Clone)]
+pub enum OAuthGrant {
+    /// The application's own.
+    ClientCredentials,
+    /// A person's; the first refresh token.
+    RefreshToken(Password),
 }
 
 /// `tls` of a smarthost.

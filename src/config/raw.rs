@@ -60,6 +60,7 @@ pub(super) struct RawSmarthost {
     pub(super) user: At<String>,
     pub(super) password: At<RawPassword>,
     pub(super) token: At<RawPassword>,
+    pub(super) oauth: At<RawOAuth>,
     pub(super) auth: At<OneOrMore>,
     pub(super) ca_file: At<String>,
     pub(super) pin: At<OneOrMore>,
@@ -72,6 +73,22 @@ pub(super) struct RawSmarthost {
     pub(super) rate: At<String>,
     pub(super) daily: At<u32>,
     pub(super) messages_per_session: At<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOAuth {
+    pub(super) profile: At<String>,
+    pub(super) grant: At<String>,
+    pub(super) tenant: At<String>,
+    pub(super) client_id: At<String>,
+    pub(super) client_secret: At<RawPassword>,
+    pub(super) client_cert: At<String>,
+    pub(super) client_key: At<String>,
+    pub(super) refresh_token: At<RawPassword>,
+    pub(super) scope: At<String>,
+    pub(super) token_url: At<String>,
+    pub(super) ca_file: At<String>,
 }
 
 /// A string, or a table with one key that says where the password is.

@@ -85,7 +85,7 @@ impl Sender {
         let (smarthost, options) = (self.options.smarthosts[host].clone(), self.options.clone());
         let (clock, fs) = (self.clock.clone(), self.spool.fs().clone());
         let look = async move {
-            let connection = open(&smarthost, &options, Pipelining::Off, &clock, &*fs).await?;
+            let connection = open(&smarthost, &options, Pipelining::Off, &clock, &fs).await?;
             connection.quit(&move || clock.monotonic()).await;
             Ok(())
         };

@@ -145,6 +145,12 @@ impl Sender {
     ///
     /// A disk call of the spool that failed half-way.
     pub async fn run(&mut self, wake: &Wake, stop: &mut Stop) -> Result<(), SpoolError> {
+        let ended = self.run_until_stopped(wake, stop).await;
+        self.rotations_ended(true).await;
+        ended
+    }
+
+    async fn run_until_stopped(&mut self, wake: &Wake, stop: &mut Stop) -> Result<(), SpoolError> {
         let (mut tries, mut delivered_before) = (0, 0);
         loop {
             if self.flushes != wake.flushes() {
@@ -213,6 +219,9 @@ impl Sender {
         if wake.is_none() && !matches!(end, PassEnd::Stopped) {
             self.wait_for_look().await;
         }
+        if wake.is_none() {
+            self.rotations_ended(false).await;
+        }
         self.say_end(&end);
         self.keep_memory();
         Ok(end)
@@ -243,7 +252,7 @@ impl Sender {
             }
             let pipelining = self.bearing[host].pipelining(self.clock.monotonic());
             let opened = tokio::select! {
-                opened = open(&smarthost, &self.options, pipelining, &self.clock, &**self.spool.fs()) => opened,
+                opened = open(&smarthost, &self.options, pipelining, &self.clock, self.spool.fs()) => opened,
                 () = stop.requested() => return Ok(PassEnd::Stopped),
             };
             let connection = match opened {

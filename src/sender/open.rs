@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hosts::Hosts;
-use super::{Options, Trouble, known::Known};
+use super::{Options, Sender, Trouble, known::Known};
 use crate::fs::{Clock, Fs};
 use crate::mail::{Mailbox, Monotonic, Stage, UnixTime};
 use crate::net::{
     ConnectFault, Connection, Endpoint, OpenError, Pin, TlsConfig, TlsFault, TlsOptions, Verify, not_after,
 };
+use crate::oauth::Tokens;
 use crate::policy::{Quota, Rate};
 use crate::smtp::{
     Credential, EndCause, Login, Mechanism, Pipelining, Secret, SessionOptions, Timeouts, TlsMode,
@@ -81,24 +82,48 @@ pub enum Proof {
     Password(SecretReader),
     /// An OAuth 2.0 access token.
     Token(SecretReader),
+    /// OAuth 2.0 access tokens that are asked for.
+    OAuth(Arc<Tokens>),
     /// The client certificate.
     Certificate,
 }
 
 impl LoginOptions {
-    async fn read(&self, known: &Known) -> Result<Login, String> {
+    /// The login, and whether another token could be had if this one is refused.
+    async fn read(
+        &self,
+        known: &Known,
+        clock: &Arc<dyn Clock>,
+        fs: &Arc<dyn Fs>,
+    ) -> Result<(Login, bool), Trouble> {
+        let mut may_renew = false;
         let credential = match &self.proof {
-            Proof::Password(read) => Credential::Password(read().await?),
-            Proof::Token(read) => Credential::Token(read().await?),
+            Proof::Password(read) => Credential::Password(read().await.map_err(Trouble::no_password)?),
+            Proof::Token(read) => Credential::Token(read().await.map_err(Trouble::no_password)?),
+            Proof::OAuth(tokens) => {
+                let token = tokens.read(fs, clock).await.map_err(Trouble::no_token)?;
+                may_renew = !token.is_new;
+                Credential::Token(token.secret)
+            }
             Proof::Certificate => Credential::Certificate,
         };
-        Ok(Login {
+        let login = Login {
             user: self.user.clone(),
             begin_with: known.mechanism(&credential),
             credential,
             mechanisms: self.mechanisms.clone(),
             stays_on_host: self.stays_on_host,
-        })
+        };
+        Ok((login, may_renew))
+    }
+}
+
+impl Smarthost {
+    fn tokens(&self) -> Option<&Arc<Tokens>> {
+        match &self.login.as_ref()?.proof {
+            Proof::OAuth(tokens) => Some(tokens),
+            _ => None,
+        }
     }
 }
 
@@ -109,18 +134,52 @@ struct Closed {
     may_go_on: bool,
 }
 
-/// Opens a session with `smarthost`.
+impl Sender {
+    /// Waits while a refresh token is out: what comes in its place must not be lost by a stop. With `for_good` none goes out
+    /// any more.
+    pub(super) async fn rotations_ended(&self, for_good: bool) {
+        for tokens in self.options.smarthosts.iter().filter_map(Smarthost::tokens) {
+            if for_good {
+                tokens.close();
+            }
+            tokens.rotation_ended().await;
+        }
+    }
+}
+
+/// Opens a session with `smarthost`. An access token that is refused is renewed, once.
 pub(super) async fn open(
     smarthost: &Smarthost,
     options: &Options,
     pipelining: Pipelining,
     clock: &Arc<dyn Clock>,
+    fs: &Arc<dyn Fs>,
+) -> Result<Connection, Trouble> {
+    let (mut login, mut may_renew) = (None, false);
+    if let Some(options) = &smarthost.login {
+        let read = options.read(&smarthost.known, clock, fs).await?;
+        (login, may_renew) = (Some(read.0), read.1);
+    }
+    let opened = open_with(smarthost, login, options, pipelining, clock, &**fs).await;
+    match (opened, &smarthost.login, smarthost.tokens()) {
+        (Err(trouble), Some(login), Some(tokens)) if may_renew && trouble.is_refused_token() => {
+            tokens.refused().await;
+            tracing::info!(smarthost = smarthost.name, cause = trouble.cause, "token-refused");
+            let (login, _) = login.read(&smarthost.known, clock, fs).await?;
+            open_with(smarthost, Some(login), options, pipelining, clock, &**fs).await
+        }
+        (opened, ..) => opened,
+    }
+}
+
+async fn open_with(
+    smarthost: &Smarthost,
+    login: Option<Login>,
+    options: &Options,
+    pipelining: Pipelining,
+    clock: &Arc<dyn Clock>,
     fs: &dyn Fs,
 ) -> Result<Connection, Trouble> {
-    let login = match &smarthost.login {
-        None => None,
-        Some(login) => Some(login.read(&smarthost.known).await.map_err(Trouble::no_password)?),
-    };
     let tls = match smarthost.tls_mode {
         TlsMode::None => None,
         _ => {

@@ -73,8 +73,8 @@ async fn open_it(smarthost: &Smarthost) -> Result<u16, Trouble> {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let dir = tempfile::tempdir().unwrap();
-    let disk = Faulty::new(dir.path());
-    let opened = open(smarthost, &options, Pipelining::Off, &clock, &*disk).await;
+    let disk: Arc<dyn Fs> = Faulty::new(dir.path());
+    let opened = open(smarthost, &options, Pipelining::Off, &clock, &disk).await;
     opened.map(|connection| connection.endpoint().port)
 }
 

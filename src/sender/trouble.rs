@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::mail::Stage;
 use crate::net::{CertificateFault, ConnectFault, Endpoint, OpenError, TlsError, TlsFault};
+use crate::oauth::Fault;
 use crate::policy::cure;
 use crate::smtp::{EndCause, SessionEnd};
 
@@ -26,6 +27,8 @@ pub struct Trouble {
 enum Kind {
     Session,
     RefusedLogin,
+    /// The same, in words that may be about the token alone.
+    RefusedToken,
     BreakerOpen,
 }
 
@@ -42,6 +45,7 @@ impl Trouble {
             cause: format!("failed to {error}"),
             hint: hint.replace("{}", smarthost),
             kind: match error {
+                OpenError::Session { end, .. } if is_refused_token(end) => Kind::RefusedToken,
                 OpenError::Session { end, .. } if is_refused_login(end) => Kind::RefusedLogin,
                 _ => Kind::Session,
             },
@@ -108,6 +112,12 @@ impl Trouble {
     pub(super) fn no_password(why: String) -> Trouble {
         let hint = "see password in [[smarthost]]".into();
         Trouble { stage: Stage::Auth, cause: why, hint, kind: Kind::Session }
+    }
+
+    /// There is no access token.
+    pub(super) fn no_token(Fault { cause, hint, is_refusal, .. }: Fault) -> Trouble {
+        let kind = if is_refusal { Kind::RefusedLogin } else { Kind::Session };
+        Trouble { stage: Stage::Auth, cause, hint, kind }
     }
 
     /// What to do where a host that had TLS has none.
@@ -179,8 +189,19 @@ impl Trouble {
 
     /// Whether a login was refused: then the next one waits longer, so that no account is locked.
     pub(super) fn is_refused_login(&self) -> bool {
-        self.kind == Kind::RefusedLogin
+        matches!(self.kind, Kind::RefusedLogin | Kind::RefusedToken)
     }
+
+    /// Whether the refusal may be about the token that was shown, if it was one.
+    pub(super) fn is_refused_token(&self) -> bool {
+        self.kind == Kind::RefusedToken
+    }
+}
+
+/// A permanent reply that is not about the mechanism.
+fn is_refused_token(end: &SessionEnd) -> bool {
+    let is_about_token = |code| (500..600).contains(&code) && !matches!(code, 500 | 502 | 504 | 538);
+    end.stage == Stage::Auth && matches!(&end.why, EndCause::Reply(reply) if is_about_token(reply.code))
 }
 
 /// The server said no, or hung up on the password. That it is silent, the line breaks or there is no password to be had is

@@ -10,6 +10,7 @@ use crate::control;
 use crate::control::view::Facts;
 use crate::fs::{Clock, Lock, LockError, RealFs, SystemClock};
 use crate::net::{Endpoint, TlsOptions, Verify};
+use crate::oauth;
 use crate::outgoing;
 use crate::pickup;
 use crate::sender::{self, Known, LoginOptions, Proof, SecretReader, Smarthost};
@@ -141,7 +142,7 @@ fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
             client: host.client.clone(),
         },
         tls_warn: host.tls_warn,
-        login: host.login.as_ref().map(|login| login_options(login, &host.host)),
+        login: host.login.as_ref().map(|login| login_options(login, host)),
         timeouts: Timeouts::at_most(host.timeout),
         from: host.from.clone(),
         rate: host.rate,
@@ -151,23 +152,48 @@ fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
     }
 }
 
-fn login_options(login: &config::Login, host: &str) -> LoginOptions {
-    let reader = |password: &config::Password| -> SecretReader {
-        let password = Arc::new(password.clone());
-        Arc::new(move || {
-            let password = password.clone();
-            Box::pin(async move { password.read().await })
-        })
-    };
+fn reader(password: &config::Password) -> SecretReader {
+    let password = Arc::new(password.clone());
+    Arc::new(move || {
+        let password = password.clone();
+        Box::pin(async move { password.read().await })
+    })
+}
+
+fn login_options(login: &config::Login, host: &config::Smarthost) -> LoginOptions {
     LoginOptions {
         user: login.user.clone(),
         proof: match &login.proof {
             config::Proof::Password(password) => Proof::Password(reader(password)),
             config::Proof::Token(token) => Proof::Token(reader(token)),
+            config::Proof::OAuth(oauth) => {
+                Proof::OAuth(Arc::new(oauth::Tokens::new(oauth_options(oauth, &host.name))))
+            }
             config::Proof::Certificate => Proof::Certificate,
         },
         mechanisms: login.mechanisms.clone(),
-        stays_on_host: config::is_here(host),
+        stays_on_host: config::is_here(&host.host),
+    }
+}
+
+fn oauth_options(oauth: &config::OAuth, name: &str) -> oauth::Options {
+    oauth::Options {
+        name: name.to_owned(),
+        token_url: oauth.token_url.clone(),
+        tls: TlsOptions { ca_file: oauth.ca_file.clone(), ..TlsOptions::default() },
+        client_id: oauth.client_id.clone(),
+        client: match &oauth.client {
+            config::OAuthClient::Public => oauth::ClientProof::None,
+            config::OAuthClient::Secret(secret) => oauth::ClientProof::Secret(reader(secret)),
+            config::OAuthClient::Certificate(certificate) => {
+                oauth::ClientProof::Certificate(certificate.clone())
+            }
+        },
+        grant: match &oauth.grant {
+            config::OAuthGrant::ClientCredentials => oauth::Grant::ClientCredentials,
+            config::OAuthGrant::RefreshToken(token) => oauth::Grant::RefreshToken(reader(token)),
+        },
+        scope: oauth.scope.clone(),
     }
 }
 

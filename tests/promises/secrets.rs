@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::oauth;
+use crate::support::issuer::{Issuer, Verdict};
 use crate::support::sasl::decoded;
 use crate::support::server::{Answer, Asked, Options, Server, base64};
 use crate::support::stage::{Stage, letter, plain};
@@ -196,5 +198,95 @@ fn n9_no_proof_of_a_password_is_ever_shown() {
 fn n9_no_token_is_ever_shown() {
     for offers in ["AUTH XOAUTH2", "AUTH OAUTHBEARER"] {
         shows_no_proof(offers, "token");
+    }
+}
+
+const CLIENT_SECRET: &str = "client+secret/of=the~test";
+const FIRST: &str = "first//refresh+token";
+
+/// What nobody may see of an application's and a person's tokens, as it is, in a form and in a login.
+fn forms_of_tokens() -> Vec<String> {
+    let form =
+        |text: &str| text.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D").replace('~', "%7E");
+    let mut forms = vec!["-token-of-the-test".to_owned()];
+    for secret in [CLIENT_SECRET, FIRST] {
+        forms.extend([secret.to_owned(), form(secret), base64(secret)]);
+    }
+    for number in 1..=9 {
+        let login = format!("user={}\x01auth=Bearer access-token-of-the-test-{number}\x01\x01", oauth::USER);
+        forms.push(base64(&login));
+    }
+    forms
+}
+
+#[test]
+fn n9_no_token_and_no_secret_of_the_token_endpoint_is_ever_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let issuer = Issuer::scripted(dir.path(), |_| {
+        let quoting = r#"{"error":"invalid_grant","error_description":"no client+secret/of=the~test, no first//refresh+token, no client%2Bsecret%2Fof%3Dthe%7Etest, no first%2F%2Frefresh%2Btoken"}"#;
+        Verdict::Refuse(400, quoting)
+    });
+    let server = oauth::guarded(&issuer);
+    let secrets = format!("client_secret = {CLIENT_SECRET:?}\nrefresh_token = {FIRST:?}\n");
+    let smarthost = format!("{}user = {:?}\n{}", plain(server.port()), oauth::USER, issuer.oauth(&secrets));
+    let stage = Stage::new(&smarthost, "");
+    let text = fs::read_to_string(stage.config()).unwrap();
+    fs::write(stage.config(), text + "[log]\nlevel = \"trace\"\n").unwrap();
+    let service = stage.run();
+    stage.drop_in("1.eml", letter(1, &["ops@example.com"]));
+    service.wait_log("WARN smarthost-unusable invalid_grant, no ****, no ****, no ****, no **** hint=");
+    let mut shown = vec![stage.pillarbox(&["status"]).stdout, stage.pillarbox(&["status", "--json"]).stdout];
+    // Then it grants, and the mail server refuses and quotes what it was shown.
+    issuer.follow(|_| Verdict::Grant { seconds: 0, rotate: true });
+    server.follow(|asked| match asked.line.strip_prefix("AUTH XOAUTH2 ") {
+        Some(said) => Answer::Say(format!(
+            "535-5.7.3 {said}\r\n535 5.7.3 {}",
+            String::from_utf8_lossy(&decoded(said)).replace('\x01', " ")
+        )),
+        None => Answer::Usual,
+    });
+    assert_eq!(stage.pillarbox(&["flush", "--strict"]).code, 75);
+    server.wait_heard("AUTH", 1);
+    service.wait_log("WARN smarthost-unusable 535 5.7.3 hint=");
+    for arguments in [&["status"][..], &["status", "--json"], &["list"], &["list", "--json"]] {
+        let ran = stage.pillarbox(arguments);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        shown.push(ran.stdout + &ran.stderr);
+    }
+    shown.push(String::from_utf8_lossy(&fs::read(format!("/proc/{}/cmdline", service.id())).unwrap()).into());
+    shown.push(fs::read_to_string(stage.spool().join("lock")).unwrap());
+    let is_for_tokens = |name: &String| name.starts_with("oauth-");
+    let others = stage.names("meta").into_iter().filter(|name| !is_for_tokens(name));
+    shown.extend(others.map(|name| stage.read("meta", &name)));
+    shown.push(service.log());
+    assert_eq!(stage.names("meta").iter().filter(|name| is_for_tokens(name)).count(), 1);
+    assert_eq!(service.stop(), 0);
+    for text in shown {
+        for form in forms_of_tokens() {
+            assert!(!text.contains(&form), "{form} is shown:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn n9_no_error_of_the_oauth_table_shows_a_secret() {
+    let mistakes = [
+        format!("client_secret = \"{PASSWORD}\"\nclient_secret = \"{PASSWORD}\"\n"),
+        format!("client_secret = {PASSWORD}\n"),
+        format!("client_secret = [\"{PASSWORD}\"]\n"),
+        format!("client_secret = {{ value = \"{PASSWORD}\" }}\n"),
+        format!("refresh_token = \"{PASSWORD}\n"),
+        format!("refresh_token = \"{PASSWORD}\"\ngrant = \"client_credentials\"\n"),
+        format!("secret = \"{PASSWORD}\"\n"),
+        format!("wert = \"{PASSWORD}\"\n"),
+        format!("token_url = \"https://box:{PASSWORD}@id.example.com/\"\n"),
+    ];
+    let stage = Stage::without_spool();
+    for mistake in mistakes {
+        let begin = "[[smarthost]]\nurl = \"smtp://m\"\nuser = \"u\"\n[smarthost.oauth]\nclient_id = \"i\"\n";
+        stage.configure_all(&format!("{begin}{mistake}"));
+        let ran = stage.pillarbox(&["status"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (78, ""), "{mistake}\n{ran:?}");
+        holds_no_secret(&mistake, &ran.stderr);
     }
 }

@@ -350,5 +350,5 @@ fn a_thousand_messages_wait_in_order_for_a_certificate() {
     let (another, _) = certificate(dir.path(), "another.example.com");
     let server = Server::with(Options { tls: Some(config), ..Options::default() }, |_| Answer::Usual);
     let with = |ca_file: &Path| smarthost("smtp", server.port(), ca_file, "tls = \"required\"\n");
-    crate::login::a_thousand_wait_and_leave(&server, &with(&another), &with(&ca_file));
+    crate::login::a_thousand_wait_and_leave(|| server.sessions(), &server, &with(&another), &with(&ca_file));
 }

@@ -1,6 +1,7 @@
 //! What the tests of the binary share: a spool of its own with the product around it, and servers.
 
 pub(crate) mod certificate;
+pub(crate) mod issuer;
 pub(crate) mod sasl;
 pub(crate) mod server;
 pub(crate) mod stage;

@@ -471,7 +471,9 @@ impl Session<'_> {
         let mut last = line.to_owned();
         let mut ok = is_offered;
         let mut ask = |session: &mut Self, prompt: &str, last: &mut String| -> io::Result<Option<Vec<u8>>> {
-            if session.reply(link, last, &[], &format!("334 {prompt}"))? != 334 {
+            let code = session.reply(link, last, &[], &format!("334 {prompt}"))?;
+            session.logged_in |= code == 235;
+            if code != 334 {
                 return Ok(None);
             }
             *last = String::from_utf8_lossy(&read_line(link)?.unwrap_or_default()).trim_end().to_owned();

@@ -133,9 +133,10 @@ impl Stage {
         names
     }
 
-    /// The records in meta/, without what the sender says about the smarthost and the room that is set aside.
+    /// The records in meta/, without what the sender says about the smarthost, tokens and the room that is set aside.
     pub(crate) fn records(&self) -> Vec<String> {
-        let of_no_message = |name: &String| name.contains("sender.") || name == ".reserve.tmp";
+        let of_no_message =
+            |name: &String| name.contains("sender.") || name == ".reserve.tmp" || name.starts_with("oauth-");
         self.names("meta").into_iter().filter(|name| !of_no_message(name)).collect()
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use toml::Spanned;
 
+use super::oauth::check_oauth;
 use super::{at, text};
 use crate::config::error::{ConfigError, Source};
 use crate::config::raw::{OneOrMore, RawPassword, RawPasswordTable, RawSmarthost};
@@ -16,7 +17,7 @@ impl Login {
         let may_be = |m: &Mechanism| !m.shows_secret() && !m.is_bound() && *m != Mechanism::External;
         match self.proof {
             Proof::Password(_) => self.mechanisms.is_empty() || self.mechanisms.iter().any(may_be),
-            Proof::Token(_) | Proof::Certificate => false,
+            Proof::Token(_) | Proof::OAuth(_) | Proof::Certificate => false,
         }
     }
 }
@@ -31,13 +32,20 @@ pub(super) fn check_login(
         None => Vec::new(),
     };
     let user = raw.user.as_ref().map(|user| at(source, user, |t| text(t))).transpose()?;
-    let proof = match (&raw.password, &raw.token) {
-        (Some(_), Some(token)) => {
+    let proof = match (&raw.password, &raw.token, &raw.oauth) {
+        (Some(_), Some(token), _) => {
             return Err(source.error(token.span(), "expected password or token, found both"));
         }
-        (Some(password), None) => Some(Proof::Password(check_password(source, password)?)),
-        (None, Some(token)) => Some(Proof::Token(check_password(source, token)?)),
-        (None, None) => None,
+        (Some(set), None, Some(_)) => {
+            return Err(source.error(set.span(), "expected password or [smarthost.oauth], found both"));
+        }
+        (None, Some(set), Some(_)) => {
+            return Err(source.error(set.span(), "expected token or [smarthost.oauth], found both"));
+        }
+        (Some(password), None, None) => Some(Proof::Password(check_password(source, password)?)),
+        (None, Some(token), None) => Some(Proof::Token(check_password(source, token)?)),
+        (None, None, Some(oauth)) => Some(Proof::OAuth(Box::new(check_oauth(source, oauth, &raw.profile)?))),
+        (None, None, None) => None,
     };
     let Some(proof) = proof else {
         return match (&raw.auth, &raw.user) {
@@ -56,18 +64,19 @@ pub(super) fn check_login(
         };
     };
     let Some(user) = user else {
-        let (key, set) = match (&raw.password, &raw.token) {
-            (Some(password), _) => ("password", password.span()),
-            (None, token) => ("token", token.as_ref().map_or(0..0, Spanned::span)),
+        let (key, set) = match (&raw.password, &raw.token, &raw.oauth) {
+            (Some(password), _, _) => ("password", password.span()),
+            (None, Some(token), _) => ("token", token.span()),
+            (None, None, oauth) => ("[smarthost.oauth]", oauth.as_ref().map_or(0..0, Spanned::span)),
         };
         return Err(source.error(set, format!("{key} is set but user is not")));
     };
     let example = match &proof {
-        Proof::Token(_) => Credential::Token(Secret::new("")),
+        Proof::Token(_) | Proof::OAuth(_) => Credential::Token(Secret::new("")),
         _ => Credential::Password(Secret::new("")),
     };
     if let (Some(auth), Some(wrong)) = (&raw.auth, mechanisms.iter().find(|m| !m.takes(&example))) {
-        let what = if matches!(proof, Proof::Token(_)) { "a token" } else { "a password" };
+        let what = if matches!(proof, Proof::Password(_)) { "a password" } else { "a token" };
         return Err(source.error(auth.span(), format!("{wrong} is no login with {what}")));
     }
     Ok(Some(Login { user, proof, mechanisms }))
@@ -82,7 +91,7 @@ fn check_auth(auth: &OneOrMore) -> Result<Vec<Mechanism>, String> {
     if mechanisms.is_empty() { Err(error()) } else { Ok(mechanisms) }
 }
 
-fn check_password(source: &Source, raw: &Spanned<RawPassword>) -> Result<Password, ConfigError> {
+pub(super) fn check_password(source: &Source, raw: &Spanned<RawPassword>) -> Result<Password, ConfigError> {
     let table = match raw.get_ref() {
         RawPassword::Table(table) => table,
         RawPassword::Inline(secret) => {
