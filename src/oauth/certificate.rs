@@ -49,3 +49,35 @@ pub(super) fn assertion(
     let signature = signer.sign_ps256(text.as_bytes()).map_err(|error| ours(&error))?;
     Ok(Secret::new(format!("{text}.{}", encoded(&signature))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_signed_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.pem");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["box.example.com".to_owned()]).unwrap();
+        let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(pem.as_bytes()).unwrap();
+        let certificate = ClientCertificate { certificate: path.clone(), key: path };
+        let at =
+            |secs| assertion(&certificate, "box", "https://id/token", UnixTime::from_secs(secs)).unwrap_err();
+        // An elliptic curve: the server wants RSA.
+        let fault = at(1_800_000_000);
+        assert!(
+            fault.cause.contains("expected an RSA key") && fault.hint.contains("an RSA key"),
+            "{fault:?}"
+        );
+        let fault = at(60);
+        assert!(fault.cause.contains("1970-01-01T00:01:00Z") && fault.hint.contains("clock"), "{fault:?}");
+        assert!(!fault.is_refusal);
+    }
+}
