@@ -73,7 +73,7 @@ fn play(way: &Way, tells: bool) -> Result<(Duration, usize), String> {
         manner: way.manner,
         offers,
         implicit_tls: way.link == Link::ImplicitTls,
-        tls: matches!(way.link, Link::StartTls | Link::ImplicitTls).then_some(config),
+        tls: (!matches!(way.link, Link::Plain | Link::Login)).then_some(config),
     });
     let port = rogue.port();
     let smarthost = match way.link {
@@ -83,6 +83,9 @@ fn play(way: &Way, tells: bool) -> Result<(Duration, usize), String> {
             format!(
                 "[[smarthost]]\nurl = \"smtp://localhost:{port}\"\nca_file = {ca_file:?}\ntls = \"required\"\n"
             )
+        }
+        Link::AutoTls => {
+            format!("[[smarthost]]\nurl = \"smtp://localhost:{port}\"\ntls = \"auto\"\n")
         }
         Link::ImplicitTls => {
             format!("[[smarthost]]\nurl = \"smtps://localhost:{port}\"\nca_file = {ca_file:?}\n")

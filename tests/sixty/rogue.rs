@@ -313,7 +313,12 @@ impl Session {
     }
 
     fn shake_hands(mut self) -> io::Result<Session> {
-        self.answer(Point::Handshake, "")?;
+        let act = self.act(Point::Handshake);
+        if matches!(act, Some(Act::RawThenClose(..))) {
+            // An answer to the client's hello, and not text in front of it.
+            self.link.fill_buf()?;
+        }
+        self.perform(act, "")?;
         let Session { link, nature, .. } = self;
         let (Some(config), Wire::Plain(stream)) = (nature.tls.clone(), link.into_inner()) else {
             return Err(over());

@@ -31,6 +31,8 @@ pub(crate) enum Link {
     Plain,
     Login,
     StartTls,
+    /// `tls = "auto"`: where it is offered.
+    AutoTls,
     ImplicitTls,
 }
 
@@ -259,6 +261,11 @@ fn no_mail_server() -> Vec<Way> {
             .link(Link::StartTls)
             .at(Handshake, First(2), RawThenClose(b"\x15\x03\x03\x00\x02\x02\x28".to_vec(), Fin))
             .sessions(3..=3),
+        way("a TLS alert in every handshake, where TLS need not be")
+            .link(Link::AutoTls)
+            .at(Handshake, Always, RawThenClose(b"\x15\x03\x03\x00\x02\x02\x46".to_vec(), Fin))
+            .says("WARN tls-not-usable")
+            .sessions(2..=2),
         way("plain text from the start where TLS is spoken")
             .link(Link::ImplicitTls)
             .at(Handshake, First(2), RawThenClose(b"220 mx ESMTP\r\n".to_vec(), Fin))
