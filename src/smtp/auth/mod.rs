@@ -86,8 +86,6 @@ pub(super) struct AuthExchange {
     /// to be sent.
     initial: Option<Vec<u8>>,
     is_withheld: bool,
-    /// A proof of the password was refused.
-    proof_refused: bool,
     /// What went out, as it was on the wire and below: servers quote what they refuse.
     said: Vec<String>,
 }
@@ -119,7 +117,6 @@ impl AuthExchange {
             current: None,
             initial: None,
             is_withheld: false,
-            proof_refused: false,
             said: Vec::new(),
         }
     }
@@ -208,10 +205,10 @@ impl AuthExchange {
         if is_about_mechanism || (is_permanent && (self.is_withheld || !dialogue.has_spent())) {
             return self.next_command();
         }
-        if mechanism.shows_secret() || self.proof_refused || !may_be_about_proof(reply) {
+        if mechanism.shows_secret() || !may_be_about_proof(reply) {
             return None;
         }
-        self.proof_refused = true;
+        // None of these is followed by another: a refused password is the end.
         self.mechanisms.retain(|mechanism| mechanism.shows_secret());
         self.next_command()
     }
