@@ -43,14 +43,17 @@ impl Sender {
         self.failover.had_trouble(host, trouble.is_refused_login(), self.clock.monotonic());
     }
 
-    /// A session with the smarthost is open. What stood in front of it is out of service.
-    pub(super) fn arrive(&mut self, host: usize, tried: &mut Vec<(usize, Trouble)>) {
+    /// A session with the smarthost is open. Those that were tried before it are out of service.
+    pub(super) fn arrive(&mut self, host: usize, tried: &[(usize, Trouble)]) {
         self.failover.opened(host);
         self.out_of_service.retain(|out| out.smarthost != self.options.smarthosts[host].name);
-        for (left, trouble) in tried.drain(..).filter(|(left, _)| *left != host) {
-            let smarthost = self.options.smarthosts[left].name.clone();
+        for (left, trouble) in tried {
+            let smarthost = self.options.smarthosts[*left].name.clone();
             let since = self.clock.wall().as_secs();
-            let Trouble { stage, cause, hint, .. } = trouble;
+            let Trouble { stage, cause, hint, .. } = trouble.clone();
+            if self.out_of_service.iter().any(|out| out.smarthost == smarthost && out.cause == cause) {
+                continue;
+            }
             let to = &self.options.smarthosts[host].name;
             tracing::warn!(smarthost, step = %stage, cause, hint, to, "failed-over");
             self.out_of_service.retain(|out| out.smarthost != smarthost);

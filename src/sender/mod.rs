@@ -228,6 +228,7 @@ impl Sender {
     }
 
     async fn pass_through(&mut self, wake: Option<&Wake>, stop: &mut Stop) -> Result<PassEnd, SpoolError> {
+        // Since something was taken: none is tried twice for nothing.
         let mut tried: Vec<(usize, Trouble)> = Vec::new();
         loop {
             if stop.is_requested() {
@@ -263,10 +264,13 @@ impl Sender {
                     continue;
                 }
             };
-            self.arrive(host, &mut tried);
+            self.arrive(host, &tried);
             self.say_certificate(&smarthost, &connection);
             let mut taken = 0;
             let end = self.use_session(connection, &mut taken, wake, stop).await?;
+            if taken > 0 {
+                tried.clear();
+            }
             match end {
                 // It served well and ended: a server may close after so many messages.
                 Some(PassEnd::Unusable(trouble)) if taken > 0 => {
@@ -277,7 +281,8 @@ impl Sender {
                     tried.push((host, trouble));
                 }
                 Some(end) => return Ok(end),
-                None => {}
+                // It may be a better one's turn again.
+                None => tried.retain(|(host, _)| *host != self.failover.in_use()),
             }
         }
     }

@@ -101,6 +101,27 @@ async fn where_none_can_be_used_each_is_named_with_its_cause_and_nothing_is_char
 }
 
 #[tokio::test]
+async fn where_each_opens_a_session_and_takes_nothing_each_is_tried_once_in_a_pass() {
+    let bench = Bench::new();
+    bench.accept("a", "b@example.com");
+    let asked = Arc::new(AtomicU64::new(0));
+    let busy = |count: Arc<AtomicU64>| {
+        server(move |asked| match asked.starts_with("RCPT") {
+            true => {
+                count.fetch_add(1, Ordering::SeqCst);
+                "421 4.3.2 busy"
+            }
+            false => "250 ok",
+        })
+    };
+    let ((one, _first), (two, _second)) = (busy(asked.clone()).await, busy(asked.clone()).await);
+    let mut sender = sender(&bench, one, two);
+    let pass = timeout(Duration::from_secs(20), bench.pass(&mut sender)).await;
+    assert!(matches!(pass.expect("the pass ends"), PassEnd::Unusable(_)));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_at_the_first_is_on_record_before_the_message_goes_to_the_second() {
     let bench = Bench::new();
     bench.accept("a", "b@example.com");
