@@ -19,6 +19,8 @@ mod disk;
 mod failover;
 #[path = "promises/flush.rs"]
 mod flush;
+#[path = "promises/lmtp.rs"]
+mod lmtp;
 #[path = "promises/login.rs"]
 mod login;
 #[path = "promises/manager.rs"]

@@ -17,7 +17,7 @@ use crate::mail::Mailbox;
 use crate::net::{ClientCertificate, HttpUrl, Pin};
 use crate::pickup::Pattern;
 use crate::policy::Rate;
-use crate::smtp::Mechanism;
+use crate::smtp::{Mechanism, Protocol};
 
 pub use check::is_here;
 pub use error::ConfigError;
@@ -88,6 +88,8 @@ pub struct Identity {
 pub struct Smarthost {
     /// How it is called in the log.
     pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Name or address.
     pub host: String,
     /// TCP port.

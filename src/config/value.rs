@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::Rate;
+use crate::smtp::Protocol;
 
 /// A span of time: a whole number with a unit, `500ms`, `30s`, `5m`, `2h`, `14d`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -69,36 +70,44 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 pub(super) struct Url {
     /// Only a name: the ports are found out.
     pub(super) is_bare: bool,
+    pub(super) protocol: Protocol,
     pub(super) implicit_tls: bool,
     /// A name, an address, or the path of a unix socket.
     pub(super) host: String,
     pub(super) port: Option<u16>,
 }
 
-/// `host`, `smtp://host[:port]`, `smtps://host[:port]`, an IPv6 address in brackets; or `unix:/path`.
+/// The port of SMTP, on which LMTP must not be spoken (RFC 2033 section 1).
+const SMTP_PORT: u16 = 25;
+
+/// `host`, `smtp://host[:port]`, `smtps://host[:port]`, `lmtp://host:port`, an IPv6 address in brackets; or `unix:/path`,
+/// `lmtp+unix:/path`.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     let error = |why: &str| {
         format!(
-            "{why}: expected a host, smtps://host, smtp://host, one of the two with :port behind it, or unix:/path, found {text:?}"
+            "{why}: expected a host, smtps://host, smtp://host, one of the two with :port behind it, lmtp://host:port, \
+             unix:/path or lmtp+unix:/path, found {text:?}"
         )
     };
     if text.contains('@') {
         // Before all else, because not shown: what stands in front of the @ may be a password.
         return Err("a login does not belong into the url: use the keys user and password".into());
     }
-    if let Some(path) = text.strip_prefix("unix:") {
+    let socket = text.strip_prefix("lmtp+unix:").map(|path| (Protocol::Lmtp, path));
+    if let Some((protocol, path)) = socket.or_else(|| Some((Protocol::Smtp, text.strip_prefix("unix:")?))) {
         let path = path.strip_prefix("//").unwrap_or(path);
         if !path.starts_with('/') || path.ends_with('/') || path.chars().any(char::is_control) {
             return Err(error("no whole path of a socket"));
         }
-        return Ok(Url { is_bare: false, implicit_tls: false, host: path.to_owned(), port: None });
+        return Ok(Url { is_bare: false, protocol, implicit_tls: false, host: path.to_owned(), port: None });
     }
-    let (implicit_tls, rest) = match text.split_once("://") {
-        Some(("smtp", rest)) => (false, rest),
-        Some(("smtps", rest)) => (true, rest),
+    let (protocol, implicit_tls, rest) = match text.split_once("://") {
+        Some(("smtp", rest)) => (Protocol::Smtp, false, rest),
+        Some(("smtps", rest)) => (Protocol::Smtp, true, rest),
+        Some(("lmtp", rest)) => (Protocol::Lmtp, false, rest),
         Some(_) => return Err(error("not a scheme that is known here")),
         None if text.contains(':') && !text.starts_with('[') => return Err(error("a port without a scheme")),
-        None => (false, text),
+        None => (Protocol::Smtp, false, text),
     };
     let is_bare = !text.contains("://");
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -120,7 +129,12 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     if is_bare && port.is_some() {
         return Err(error("a port without a scheme"));
     }
-    Ok(Url { is_bare, implicit_tls, host: host.to_owned(), port: port.transpose()? })
+    let port = port.transpose()?;
+    match (protocol, port) {
+        (Protocol::Lmtp, None) => Err(error("LMTP has no port of its own")),
+        (Protocol::Lmtp, Some(SMTP_PORT)) => Err(error("port 25 is SMTP's, and LMTP is not spoken there")),
+        _ => Ok(Url { is_bare, protocol, implicit_tls, host: host.to_owned(), port }),
+    }
 }
 
 #[cfg(test)]
@@ -152,9 +166,11 @@ mod tests {
     #[test]
     fn a_url_is_a_scheme_a_host_and_perhaps_a_port() {
         let url = |implicit_tls, host: &str, port| {
-            Ok(Url { is_bare: false, implicit_tls, host: host.into(), port })
+            Ok(Url { is_bare: false, protocol: Protocol::Smtp, implicit_tls, host: host.into(), port })
         };
-        let bare = |host: &str| Ok(Url { is_bare: true, implicit_tls: false, host: host.into(), port: None });
+        let bare = |host: &str| url(false, host, None).map(|url| Url { is_bare: true, ..url });
+        let lmtp =
+            |host: &str, port| url(false, host, port).map(|url| Url { protocol: Protocol::Lmtp, ..url });
         assert_eq!(parse_url("smtp.example.com"), bare("smtp.example.com"));
         assert_eq!(parse_url("[::1]"), bare("::1"));
         assert_eq!(parse_url("smtps://smtp.example.com"), url(true, "smtp.example.com", None));
@@ -163,11 +179,20 @@ mod tests {
         assert_eq!(parse_url("smtp://[::1]"), url(false, "::1", None));
         assert_eq!(parse_url("unix:/run/x/smtp.sock"), url(false, "/run/x/smtp.sock", None));
         assert_eq!(parse_url("unix:///run/x"), url(false, "/run/x", None));
+        assert_eq!(parse_url("lmtp://[::1]:24"), lmtp("::1", Some(24)));
+        assert_eq!(parse_url("lmtp+unix:/run/dovecot/lmtp"), lmtp("/run/dovecot/lmtp", None));
+        assert_eq!(parse_url("lmtp+unix:///run/x"), lmtp("/run/x", None));
         for text in [
             "unix:",
             "unix:x.sock",
             "unix:/run/",
             "unix://host/x",
+            "lmtp://mail.example.com",
+            "lmtp://mail.example.com:25",
+            "lmtps://mail.example.com:24",
+            "lmtp:/run/x",
+            "lmtp+unix:x.sock",
+            "lmtp+unix://host/x",
             "smtp.example.com:25",
             "[::1]:25",
             "",
@@ -180,8 +205,13 @@ mod tests {
         ] {
             assert!(parse_url(text).is_err(), "{text:?} was taken");
         }
-        for text in ["smtp://me:geheim@host", "smtps://me:geheim@", "http://me:geheim@host", "me:geheim@host"]
-        {
+        for text in [
+            "smtp://me:geheim@host",
+            "lmtp://me:geheim@host:24",
+            "smtps://me:geheim@",
+            "http://me:geheim@host",
+            "me:geheim@host",
+        ] {
             assert!(!parse_url(text).unwrap_err().contains("geheim"), "{text:?} was shown");
         }
     }

@@ -309,6 +309,7 @@ fn transcript(stage: Stage, reply: &Reply) -> Transcript {
         rcpts: vec![first, at(Rcpt, 250)],
         data: at(Data, 354),
         dot,
+        dots: Vec::new(),
         lost: None,
     }
 }

@@ -14,19 +14,28 @@ pub enum Judgement {
     /// The line was lost and the final dot was not out, or what was said may concern this message alone: nothing was taken,
     /// nothing is charged.
     Lost(SessionEnd),
-    /// The final dot is out and no reply came: the message may have been taken.
-    InDoubt(SessionEnd),
+    /// The final dot is out and no reply came: the message may have been taken. With LMTP the replies may have come for some
+    /// recipients and not for others: then for each recipient his outcome, as above, and `None` for who is in doubt or was
+    /// left over.
+    InDoubt(SessionEnd, Vec<Option<Outcome>>),
 }
 
 /// Judges a transaction by what its requests were answered.
 pub fn judge(transcript: &Transcript) -> Judgement {
     if transcript.is_in_doubt() {
         let unknown = SessionEnd { stage: Stage::FinalDot, why: EndCause::Closed };
-        return Judgement::InDoubt(transcript.lost.clone().unwrap_or(unknown));
+        let known = match transcript.to_dot().any(|answer| answer.reply().is_some()) {
+            true => outcomes(transcript),
+            // Nothing was said of the message itself.
+            false => vec![None; transcript.rcpts.len()],
+        };
+        return Judgement::InDoubt(transcript.lost.clone().unwrap_or(unknown), known);
     }
     // Once the message was taken for somebody this must go on record, or he would get it again each time. Whom the server
     // then refused for want of a login is deferred.
-    if let Some((stage, reply, class)) = session_problem(transcript).filter(|_| !transcript.is_taken()) {
+    let goes_on_record =
+        |stage| transcript.is_taken() || stage == Stage::FinalDot && refuses_some(transcript);
+    if let Some((stage, reply, class)) = session_problem(transcript).filter(|(at, ..)| !goes_on_record(*at)) {
         let end = SessionEnd { stage, why: EndCause::Reply(reply.clone()) };
         // RFC 5321 section 3.8: the server closes. Behind MAIL that may be for this message's sake, as with one that bears only
         // so many refused recipients: it counts as a line that was lost in its transaction.
@@ -40,23 +49,31 @@ pub fn judge(transcript: &Transcript) -> Judgement {
     if let Some(outcome) = whole_message(Stage::Mail, &transcript.mail) {
         return Judgement::Settled(vec![Some(outcome); transcript.rcpts.len()]);
     }
-    if let (Some(end), Answer::NotSent) = (&transcript.lost, &transcript.dot)
+    if let Some(end) = &transcript.lost
+        && transcript.to_dot().all(|answer| *answer == Answer::NotSent)
         && !is_refused_by_all(transcript)
     {
         return Judgement::Lost(end.clone());
     }
-    let taken = || {
-        whole_message(Stage::Data, &transcript.data).or_else(|| match &transcript.dot {
-            Answer::Reply(reply) if transcript.is_taken() => Some(Outcome::Delivered(reply.clone())),
+    Judgement::Settled(outcomes(transcript))
+}
+
+/// The outcome of each recipient for whom something was said.
+fn outcomes(transcript: &Transcript) -> Vec<Option<Outcome>> {
+    let taken = |index| {
+        whole_message(Stage::Data, &transcript.data).or_else(|| match transcript.dot_for(index) {
+            Answer::Reply(reply) if is_hoped_for(Stage::FinalDot, reply) => {
+                Some(Outcome::Delivered(reply.clone()))
+            }
             dot => whole_message(Stage::FinalDot, dot),
         })
     };
     let outcome = |(index, answer): (usize, &Answer)| match answer {
         _ if transcript.is_left_over(index) => None,
-        answer if answer.is_completed() => taken(),
+        answer if answer.is_completed() => taken(index),
         answer => whole_message(Stage::Rcpt, answer),
     };
-    Judgement::Settled(transcript.rcpts.iter().enumerate().map(outcome).collect())
+    transcript.rcpts.iter().enumerate().map(outcome).collect()
 }
 
 /// Whether the server may be about to take no more messages on this session, and some on a next one: 452 to MAIL. OpenSMTPD
@@ -71,7 +88,8 @@ fn session_problem(transcript: &Transcript) -> Option<(Stage, &Reply, Class)> {
     let rcpts = transcript.rcpts.iter().map(|answer| (Stage::Rcpt, answer));
     let all = std::iter::once((Stage::Mail, &transcript.mail))
         .chain(rcpts)
-        .chain([(Stage::Data, &transcript.data), (Stage::FinalDot, &transcript.dot)]);
+        .chain([(Stage::Data, &transcript.data)])
+        .chain(transcript.to_dot().map(|answer| (Stage::FinalDot, answer)));
     let somebody = transcript.rcpts.iter().any(Answer::is_completed);
     for (stage, answer) in all {
         // DATA behind recipients who were all refused: 503 or 530 is the consequence, and so is the 421 of a server that
@@ -88,6 +106,12 @@ fn session_problem(transcript: &Transcript) -> Option<(Stage, &Reply, Class)> {
         }
     }
     None
+}
+
+/// With LMTP somebody has a refusal of his own behind the dot: what else was said there concerns others.
+fn refuses_some(transcript: &Transcript) -> bool {
+    let is_own = |reply| matches!(classify(Stage::FinalDot, reply), Class::Deferral | Class::Failure);
+    transcript.dots.iter().filter_map(Answer::reply).any(is_own)
 }
 
 /// Every recipient has his refusal, whatever came of the line behind it.
@@ -152,25 +176,30 @@ mod tests {
             rcpts: rcpts.iter().map(|code| answer(*code)).collect(),
             data: answer(data),
             dot: answer(dot),
+            dots: Vec::new(),
             lost: lost.then_some(end),
         }
     }
 
-    /// `+` delivered, `~` deferred, `-` failed, `.` left over; or the name of the judgement.
+    /// `+` delivered, `~` deferred, `-` failed, `.` left over.
+    fn signs(outcomes: &[Option<Outcome>]) -> String {
+        let sign = |outcome: &Option<Outcome>| match outcome {
+            Some(Outcome::Delivered(_)) => '+',
+            Some(Outcome::Deferred(..)) => '~',
+            Some(Outcome::Failed(..)) => '-',
+            None => '.',
+        };
+        outcomes.iter().map(sign).collect()
+    }
+
+    /// The outcomes, or the name of the judgement.
     fn judged(t: &Transcript) -> String {
         match judge(t) {
-            Judgement::Settled(outcomes) => outcomes
-                .iter()
-                .map(|outcome| match outcome {
-                    Some(Outcome::Delivered(_)) => '+',
-                    Some(Outcome::Deferred(..)) => '~',
-                    Some(Outcome::Failed(..)) => '-',
-                    None => '.',
-                })
-                .collect(),
+            Judgement::Settled(outcomes) => signs(&outcomes),
             Judgement::Session(end) => format!("session at {:?}", end.stage),
             Judgement::Lost(_) => "lost".into(),
-            Judgement::InDoubt(_) => "in doubt".into(),
+            Judgement::InDoubt(_, known) if known.iter().all(Option::is_none) => "in doubt".into(),
+            Judgement::InDoubt(_, known) => format!("in doubt but {}", signs(&known)),
         }
     }
 
@@ -262,6 +291,47 @@ mod tests {
         assert_eq!(judged(&transcript(250, &[250], 354, 250, true)), "+");
         assert_eq!(judged(&transcript(250, &[250], 354, 554, true)), "-");
         assert_eq!(judged(&transcript(550, &[0], 0, 0, true)), "-");
+    }
+
+    /// The dot is out, and answered like this for each.
+    fn each(rcpts: &[u16], dots: &[u16], lost: bool) -> Transcript {
+        let dots = dots.iter().map(|code| answer(*code)).collect();
+        Transcript { dots, ..transcript(250, rcpts, 354, 0, lost) }
+    }
+
+    #[test]
+    fn lmtp_each_recipient_has_the_outcome_of_his_own_reply() {
+        /// Each RCPT, each reply to the dot, whether the line was lost, and what it comes to.
+        type Row<'a> = (&'a [u16], &'a [u16], bool, &'a str);
+        let table: &[Row<'_>] = &[
+            (&[250, 251], &[250, 250], false, "++"),
+            (&[250, 250, 250], &[550, 250, 451], false, "-+~"),
+            (&[550, 250, 450], &[0, 250, 0], false, "-+~"),
+            (&[550, 250, 250], &[0, 452, 550], false, "-~-"),
+            (&[250, 452, 0], &[250, 0, 0], false, "+.."),
+            // About the session, and somebody has an outcome of his own.
+            (&[250, 250], &[250, 530], false, "+~"),
+            (&[250, 250], &[530, 550], false, "~-"),
+            (&[250, 250], &[250, 421], true, "+~"),
+            (&[250, 250], &[451, 421], true, "~~"),
+            // And nobody has.
+            (&[250, 250], &[530, 530], false, "session at FinalDot"),
+            (&[250], &[421], true, "lost"),
+            (&[250, 535], &[451, 0], false, "session at Rcpt"),
+        ];
+        for (rcpts, dots, lost, expected) in table {
+            assert_eq!(judged(&each(rcpts, dots, *lost)), *expected, "{rcpts:?} {dots:?}");
+        }
+    }
+
+    #[test]
+    fn lmtp_a_line_lost_between_the_replies_leaves_only_the_unanswered_in_doubt() {
+        assert_eq!(judged(&each(&[250, 250], &[1, 1], true)), "in doubt");
+        assert_eq!(judged(&each(&[550, 250], &[0, 1], true)), "in doubt");
+        assert_eq!(judged(&each(&[250, 250], &[250, 1], true)), "in doubt but +.");
+        assert_eq!(judged(&each(&[250, 250, 250], &[554, 451, 1], true)), "in doubt but -~.");
+        assert_eq!(judged(&each(&[550, 250, 250], &[0, 250, 1], true)), "in doubt but -+.");
+        assert_eq!(judged(&each(&[250, 250, 250], &[250, 421, 1], true)), "in doubt but +~.");
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Sender {
             .take()
             .filter(|p| p.is_of(id, record, takes))
             .map_or_else(|| self.read(file, name, record, takes), Ok);
-        let Prepared { outgoing, audience, transaction, .. } = match ready {
+        let Prepared { outgoing, mut audience, transaction, .. } = match ready {
             Ok(prepared) => prepared,
             Err(why) => return self.not_ready(in_flight, why),
         };
@@ -103,7 +103,13 @@ impl Sender {
                 let lost = if transcript.mail == Answer::NotSent { End::Session } else { End::Lost };
                 self.cut_short(in_flight, &audience, (lost, &end), connection)
             }
-            Judgement::InDoubt(end) => self.cut_short(in_flight, &audience, (End::Unknown, &end), connection),
+            Judgement::InDoubt(end, known) => {
+                // Whoever is known to have it must not be sent it again.
+                for (mailbox, outcome) in &audience.settle(known) {
+                    self.log_outcome(&in_flight, mailbox, outcome);
+                }
+                self.cut_short(in_flight, &audience, (End::Unknown, &end), connection)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::net::{
 use crate::oauth::Tokens;
 use crate::policy::{Quota, Rate};
 use crate::smtp::{
-    Credential, EndCause, Login, Mechanism, Pipelining, Secret, SessionOptions, Timeouts, TlsMode,
+    Credential, EndCause, Login, Mechanism, Pipelining, Protocol, Secret, SessionOptions, Timeouts, TlsMode,
 };
 
 /// Reads a secret anew; the error says what could not be read.
@@ -32,6 +32,8 @@ const PLAUSIBLE: UnixTime = UnixTime::from_secs(1_700_000_000);
 pub struct Smarthost {
     /// How it is called in the log.
     pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Where it listens; several if that is to be found out, the safest first.
     pub endpoints: Vec<Endpoint>,
     /// When TLS is begun.
@@ -188,6 +190,7 @@ async fn open_with(
         }
     };
     let session = SessionOptions {
+        protocol: smarthost.protocol,
         hostname: options.outgoing.hostname.clone(),
         tls: smarthost.tls_mode,
         login,

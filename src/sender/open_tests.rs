@@ -40,6 +40,7 @@ fn closed() -> u16 {
 fn bare(implicit: u16, submission: u16, relay: u16) -> Smarthost {
     let endpoint = |port, implicit| Endpoint { host: "127.0.0.1".into(), port, implicit };
     Smarthost {
+        protocol: Protocol::Smtp,
         name: "test".into(),
         endpoints: vec![endpoint(implicit, true), endpoint(submission, false), endpoint(relay, false)],
         tls_mode: TlsMode::StartTlsIfOffered,

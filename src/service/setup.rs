@@ -131,6 +131,7 @@ fn smarthost(host: &crate::config::Smarthost) -> Smarthost {
     let ports = std::iter::once((host.port, host.implicit_tls)).chain(host.further_ports.iter().copied());
     Smarthost {
         name: host.name.clone(),
+        protocol: host.protocol,
         endpoints: ports
             .map(|(port, implicit)| Endpoint { host: host.host.clone(), port, implicit })
             .collect(),

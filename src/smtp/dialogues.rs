@@ -75,7 +75,7 @@ struct Player {
 }
 
 impl Player {
-    /// `options tls=none|starttls|auto|implicit login=user:password timeout=SECONDS pipelining=off|group`
+    /// `options protocol=lmtp tls=none|starttls|auto|implicit login=user:password timeout=SECONDS pipelining=off|group`
     fn new(line: &str) -> Self {
         let word = |key: &str| line.split(' ').find_map(|w| w.strip_prefix(key));
         let tls = match word("tls=") {
@@ -97,7 +97,12 @@ impl Player {
         };
         let now = Monotonic(Duration::from_secs(1_000));
         let hostname = word("hostname=").unwrap_or("box.example").to_owned();
-        let options = SessionOptions { hostname, tls, login, timeouts, pipelining, messages_max: None };
+        let protocol = match word("protocol=") {
+            Some("lmtp") => Protocol::Lmtp,
+            _ => Protocol::Smtp,
+        };
+        let options =
+            SessionOptions { protocol, hostname, tls, login, timeouts, pipelining, messages_max: None };
         let session = Session::new(options, now);
         Player { session, now, incoming: Vec::new(), shown: String::new() }
     }
@@ -191,6 +196,10 @@ fn shown(event: &Event) -> String {
                 answer(&t.data),
                 answer(&t.dot)
             );
+            if !t.dots.is_empty() {
+                let dots: Vec<String> = t.dots.iter().map(answer).collect();
+                text.push_str(&format!(", each {}", dots.join(", ")));
+            }
             let left: Vec<usize> = (0..t.rcpts.len()).filter(|&i| t.is_left_over(i)).collect();
             if !left.is_empty() {
                 text.push_str(&format!(" | left over {left:?}"));

@@ -30,6 +30,9 @@
 //! queue and nothing else (RFC 2920 section 3.1: replies are matched by counting, never by their text), and the
 //! time-out is that of the front.
 //!
+//! With LMTP (RFC 2033) it is the same machine: LHLO stands for EHLO, and the final dot awaits as many replies as recipients
+//! were taken, each its own.
+//!
 //! Round trips a message: one for each request and one for the text in lockstep; two where PIPELINING is offered,
 //! for RSET, MAIL, every RCPT and DATA go as one group; one if the caller hands the next transaction in while the
 //! text is being sent, for then that group rides behind the final dot ([`Session::begin_behind`]). What rides costs
@@ -53,7 +56,7 @@ mod transcript;
 
 pub use auth::{Credential, Login, Mechanism, Secret};
 pub use ehlo::Extensions;
-pub use options::{Pipelining, SessionOptions, Timeouts, TlsMode};
+pub use options::{Pipelining, Protocol, SessionOptions, Timeouts, TlsMode};
 pub use reply_parser::{ReplyError, ReplyParser};
 pub use session::{Event, LinkFault, Session};
 pub use transaction::Transaction;

@@ -30,12 +30,15 @@ struct Server {
     random: Random,
     input: Vec<u8>,
     replies: VecDeque<String>,
+    protocol: Protocol,
     mail: bool,
-    rcpts: usize,
+    rcpts: Vec<String>,
     in_data: bool,
     /// Messages that it took, and all whose dot it saw.
     taken: Vec<String>,
     dots: Vec<String>,
+    /// With LMTP, of each message that it took for somebody: for whom.
+    taken_for: Vec<(String, String)>,
     /// Answers 354 although nobody takes the message.
     generous: bool,
     /// Closes after so many dots.
@@ -44,18 +47,20 @@ struct Server {
 }
 
 impl Server {
-    fn new(seed: u32) -> Self {
+    fn new(seed: u32, protocol: Protocol) -> Self {
         let mut random = Random(seed.wrapping_mul(2_654_435_761).max(1));
         let (generous, dots_left) = (random.one_in(2), 1 + random.below(8));
         Server {
             random,
             input: Vec::new(),
             replies: VecDeque::from(["220 mx\r\n".to_owned()]),
+            protocol,
             mail: false,
-            rcpts: 0,
+            rcpts: Vec::new(),
             in_data: false,
             taken: Vec::new(),
             dots: Vec::new(),
+            taken_for: Vec::new(),
             generous,
             dots_left,
             closed: false,
@@ -78,10 +83,13 @@ impl Server {
 
     fn reply(&mut self, line: String) -> String {
         if std::mem::take(&mut self.in_data) {
-            assert!(self.rcpts == 0 || !line.is_empty(), "an empty message for somebody");
-            let nobody = std::mem::take(&mut self.rcpts) == 0;
+            assert!(self.rcpts.is_empty() || !line.is_empty(), "an empty message for somebody");
+            let rcpts = std::mem::take(&mut self.rcpts);
             self.mail = false;
-            return self.on_dot(line, nobody);
+            return match self.protocol {
+                Protocol::Smtp => self.on_dot(line, rcpts.is_empty()),
+                Protocol::Lmtp => self.on_lmtp_dot(&line, rcpts),
+            };
         }
         let fate = self.random.below(12);
         let refused = match fate {
@@ -90,9 +98,9 @@ impl Server {
             _ => None,
         };
         match &line[..4] {
-            "EHLO" => "250-mx\r\n250 PIPELINING".to_owned(),
+            "EHLO" | "LHLO" => "250-mx\r\n250 PIPELINING".to_owned(),
             "RSET" => {
-                (self.mail, self.rcpts) = (false, 0);
+                (self.mail, self.rcpts) = (false, Vec::new());
                 "250 reset".to_owned()
             }
             "MAIL" if self.mail => "503 5.5.1 nested".to_owned(),
@@ -102,12 +110,12 @@ impl Server {
             }
             "RCPT" if !self.mail => "503 5.5.1 need MAIL".to_owned(),
             "RCPT" if refused.is_none() => {
-                self.rcpts += 1;
+                self.rcpts.push(line);
                 "250 ok".to_owned()
             }
             "DATA" if !self.mail => "503 5.5.1 need MAIL".to_owned(),
-            "DATA" if self.rcpts == 0 && !self.generous => "554 5.5.1 nobody".to_owned(),
-            "DATA" if refused.is_none() || self.rcpts == 0 => {
+            "DATA" if self.rcpts.is_empty() && !self.generous => "554 5.5.1 nobody".to_owned(),
+            "DATA" if refused.is_none() || self.rcpts.is_empty() => {
                 self.in_data = true;
                 "354 go".to_owned()
             }
@@ -130,6 +138,34 @@ impl Server {
                 "250 queued".to_owned()
             }
         }
+    }
+
+    /// RFC 2033 section 4.2. All replies but the last are under way when this returns.
+    fn on_lmtp_dot(&mut self, text: &str, rcpts: Vec<String>) -> String {
+        assert!(!rcpts.is_empty(), "a dot to which there is no reply");
+        self.dots.push(text.to_owned());
+        self.dots_left -= 1;
+        self.closed = self.dots_left == 0;
+        let mut replies = Vec::new();
+        for rcpt in rcpts {
+            let reply = match self.random.below(8) {
+                0 => "451 4.3.0 later",
+                1 => "554 5.7.1 spam",
+                2 => "421 4.3.2 going down",
+                _ => "250 queued",
+            };
+            replies.push(reply.to_owned());
+            self.closed |= reply.starts_with("421");
+            if reply.starts_with("250") {
+                self.taken_for.push((text.to_owned(), rcpt));
+            }
+            if reply.starts_with("421") {
+                break;
+            }
+        }
+        let last = replies.pop().unwrap_or_default();
+        self.replies.extend(replies.into_iter().map(|reply| format!("{reply}\r\n")));
+        last
     }
 }
 
@@ -157,10 +193,11 @@ struct Client {
 }
 
 impl Client {
-    fn new(seed: u32) -> Self {
+    fn new(seed: u32, protocol: Protocol) -> Self {
         let mut random = Random(seed.wrapping_mul(40_503).max(1));
         let pipelining = [Pipelining::Off, Pipelining::Group, Pipelining::Overlap, Pipelining::Overlap];
         let options = SessionOptions {
+            protocol,
             hostname: "box.example".to_owned(),
             tls: TlsMode::None,
             login: None,
@@ -208,9 +245,11 @@ impl Client {
     }
 }
 
-fn run(seed: u32) -> (Client, Server, bool) {
-    let (mut client, mut server) = (Client::new(seed), Server::new(seed));
+fn run(seed: u32, protocol: Protocol) -> (Client, Server, bool) {
+    let (mut client, mut server) = (Client::new(seed, protocol), Server::new(seed, protocol));
     let mut rode = false;
+    // With LMTP the replies to one dot are to be torn apart often.
+    let seldom = if protocol == Protocol::Lmtp { 4 } else { 20 };
     for _ in 0..400 {
         let output = client.turn();
         rode |= client.session.ahead().is_some();
@@ -226,7 +265,7 @@ fn run(seed: u32) -> (Client, Server, bool) {
             client.session.handle_bytes(part, NOW);
         }
         // A server that is going may take the replies that nobody has read with it.
-        if server.closed && (server.replies.is_empty() || client.random.one_in(20)) {
+        if server.closed && (server.replies.is_empty() || client.random.one_in(seldom)) {
             client.session.handle_closed(LinkFault::Closed, NOW);
         }
     }
@@ -241,7 +280,7 @@ fn run(seed: u32) -> (Client, Server, bool) {
 fn both_sides_tell_the_same_story_of_each_message() {
     let (mut rides, mut taken, mut doubts, mut refused) = (0, 0, 0, 0);
     for seed in 1..20_000 {
-        let (client, server, rode) = run(seed);
+        let (client, server, rode) = run(seed, Protocol::Smtp);
         rides += u32::from(rode);
         let name = |number: &u64| format!("message {number}\r\n");
         for (number, t) in &client.transcripts {
@@ -267,5 +306,36 @@ fn both_sides_tell_the_same_story_of_each_message() {
     assert!(
         rides > 2_000 && taken > 10_000 && doubts > 100 && refused > 2_000,
         "{rides} {taken} {doubts} {refused}"
+    );
+}
+
+#[test]
+fn lmtp_both_sides_tell_the_same_story_of_each_recipient() {
+    let (mut taken, mut refused, mut doubts, mut halves) = (0, 0, 0, 0);
+    for seed in 1..20_000 {
+        let (client, server, rode) = run(seed, Protocol::Lmtp);
+        assert!(!rode, "seed {seed}");
+        for (number, t) in &client.transcripts {
+            let text = format!("message {number}\r\n");
+            assert_eq!(!t.dots.is_empty(), server.dots.contains(&text), "seed {seed}, {number}: {t:?}");
+            for (index, rcpt) in ["RCPT TO:<a@x.org>", "RCPT TO:<b@x.org>"].into_iter().enumerate() {
+                let is_taken = server.taken_for.contains(&(text.clone(), rcpt.to_owned()));
+                match t.dot_for(index) {
+                    Answer::Awaited => doubts += 1,
+                    answer => {
+                        assert_eq!(answer.is_completed(), is_taken, "seed {seed}, {number}: {t:?}");
+                        taken += u32::from(is_taken);
+                        refused += u32::from(answer.reply().is_some() && !is_taken);
+                    }
+                }
+            }
+            halves += u32::from(t.is_taken() && t.is_in_doubt());
+        }
+        let in_doubt = client.transcripts.iter().filter(|(_, t)| t.is_in_doubt()).count();
+        assert!(in_doubt <= 1, "seed {seed}");
+    }
+    assert!(
+        taken > 10_000 && refused > 2_000 && doubts > 1_000 && halves > 300,
+        "{taken} {refused} {doubts} {halves}"
     );
 }

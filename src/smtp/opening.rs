@@ -1,4 +1,4 @@
-//! From the greeting to [`Event::Ready`]: EHLO, STARTTLS (RFC 3207), AUTH (RFC 4954).
+//! From the greeting to [`Event::Ready`]: EHLO or LHLO, STARTTLS (RFC 3207), AUTH (RFC 4954).
 
 use lettre::transport::smtp::commands::{Ehlo, Starttls};
 use lettre::transport::smtp::extension::ClientId;
@@ -6,7 +6,7 @@ use lettre::transport::smtp::extension::ClientId;
 use super::auth::AuthExchange;
 use super::awaited::{Awaited, Meaning};
 use super::session::{Event, Phase, Session};
-use super::{EndCause, Extensions, TlsMode};
+use super::{EndCause, Extensions, Protocol, TlsMode};
 use crate::mail::{Monotonic, Reply, Severity, Stage};
 
 impl Session {
@@ -24,6 +24,10 @@ impl Session {
             {
                 let helo = format!("HELO {}\r\n", self.client_id());
                 self.request(&helo, Awaited::Helo, now);
+            }
+            (Awaited::Ehlo, Meaning::Refused) if self.does_not_know_lhlo(&reply) => {
+                let what = format!("LMTP, it said to LHLO: {reply}");
+                self.give_up(stage, EndCause::NotOffered(what));
             }
             (Awaited::Helo, Meaning::Completed) => {
                 self.extensions = Extensions::default();
@@ -51,8 +55,11 @@ impl Session {
     }
 
     pub(super) fn say_ehlo(&mut self, now: Monotonic) {
-        let ehlo = Ehlo::new(self.client_id()).to_string();
-        self.request(&ehlo, Awaited::Ehlo, now);
+        let greeting = match self.options.protocol {
+            Protocol::Smtp => Ehlo::new(self.client_id()).to_string(),
+            Protocol::Lmtp => format!("LHLO {}\r\n", self.client_id()),
+        };
+        self.request(&greeting, Awaited::Ehlo, now);
     }
 
     fn after_ehlo(&mut self, now: Monotonic) {
@@ -122,9 +129,16 @@ impl Session {
         }
     }
 
-    /// HELO has neither STARTTLS nor AUTH.
+    /// 500, 502: not understood (RFC 5321 section 4.2.4).
+    fn does_not_know_lhlo(&self, reply: &Reply) -> bool {
+        self.options.protocol == Protocol::Lmtp && matches!(reply.code, 500 | 502)
+    }
+
+    /// HELO has neither STARTTLS nor AUTH, and is no command of LMTP (RFC 2033 section 4.1).
     fn may_say_helo(&self) -> bool {
-        self.options.login.is_none() && (self.inside_tls || !self.requires_tls())
+        self.options.protocol == Protocol::Smtp
+            && self.options.login.is_none()
+            && (self.inside_tls || !self.requires_tls())
     }
 
     /// Nothing that could end the line or begin a second argument gets into it.

@@ -7,7 +7,9 @@ use super::Login;
 /// What a session is given when it begins.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// The argument of EHLO: a host name, or an address literal in brackets.
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// The argument of EHLO or LHLO: a host name, or an address literal in brackets.
     pub hostname: String,
     /// Whether and how the connection is encrypted.
     pub tls: TlsMode,
@@ -21,6 +23,16 @@ pub struct SessionOptions {
     pub messages_max: Option<u64>,
 }
 
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033: LHLO, and behind the final dot a reply for each recipient that was taken.
+    Lmtp,
+}
+
 /// How much is sent without a reply between, where the server offers PIPELINING (RFC 2920). Without the offer each
 /// request waits for the reply to the one before, whatever is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +42,8 @@ pub enum Pipelining {
     /// MAIL, every RCPT and DATA of a message: two round trips a message.
     Group,
     /// Also behind the final dot of the message before, if the caller hands the next one in
-    /// ([`Session::begin_behind`](super::Session::begin_behind)): one round trip a message.
+    /// ([`Session::begin_behind`](super::Session::begin_behind)): one round trip a message. Not with LMTP, where it is a
+    /// [`Pipelining::Group`].
     #[default]
     Overlap,
 }

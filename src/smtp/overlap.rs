@@ -6,7 +6,7 @@
 
 use super::awaited::Awaited;
 use super::session::{Event, Phase};
-use super::{EndCause, Pipelining, Session, Transaction};
+use super::{EndCause, Pipelining, Protocol, Session, Transaction};
 use crate::mail::{Monotonic, Stage};
 
 impl Session {
@@ -14,6 +14,7 @@ impl Session {
     /// what [`Session::take_output`] gives then belongs into the same write, behind the final dot. False if nothing
     /// may ride, and then nothing was done:
     ///
+    /// - the protocol is LMTP, where a dot may have many replies;
     /// - PIPELINING is not offered, or the options or the server's conduct forbid it ([`Session::bears_overlap`]);
     /// - no message is being sent, or one rides already;
     /// - a recipient of the message that is being sent was deferred or left over, and so is sent to again first;
@@ -82,6 +83,7 @@ impl Session {
     pub(super) fn pipelining(&self) -> Pipelining {
         match self.options.pipelining {
             _ if !self.extensions.pipelining || !self.bears_overlap => Pipelining::Off,
+            Pipelining::Overlap if self.options.protocol == Protocol::Lmtp => Pipelining::Group,
             chosen => chosen,
         }
     }

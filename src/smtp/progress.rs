@@ -5,7 +5,7 @@ use lettre::transport::smtp::extension::{MailBodyParameter, MailParameter, RcptP
 
 use super::awaited::Awaited;
 use super::transcript::is_about_number;
-use super::{Answer, Extensions, SessionEnd, Transaction, Transcript};
+use super::{Answer, Extensions, Protocol, SessionEnd, Transaction, Transcript};
 use crate::mail::{Dsn, Mailbox, Reply, Severity};
 
 /// A transaction under way.
@@ -137,15 +137,30 @@ impl Progress {
                 self.full |= self.is_taken_by_somebody() && is_about_number(reply);
             }
             Awaited::Data => transcript.data = answer,
+            Awaited::FinalDot if !transcript.dots.is_empty() => {
+                if let Some(first) = transcript.dots.iter_mut().find(|dot| **dot == Answer::Awaited) {
+                    *first = answer;
+                }
+            }
             Awaited::Body | Awaited::FinalDot => transcript.dot = answer,
             // A lone dot ends no message: whatever is said to it is nobody's outcome.
             _ => {}
         }
     }
 
-    /// The final dot is out.
-    pub(super) fn dot_sent(&mut self) {
-        self.transcript.dot = Answer::Awaited;
+    /// The final dot is out. Gives the number of replies that it awaits.
+    pub(super) fn dot_sent(&mut self, protocol: Protocol) -> usize {
+        let awaits = |rcpt: &Answer| if rcpt.is_completed() { Answer::Awaited } else { Answer::NotSent };
+        match protocol {
+            Protocol::Smtp => self.transcript.dot = Answer::Awaited,
+            Protocol::Lmtp => self.transcript.dots = self.transcript.rcpts.iter().map(awaits).collect(),
+        }
+        self.transcript.to_dot().filter(|answer| **answer == Answer::Awaited).count()
+    }
+
+    /// The final dot is out, and a reply to it is still to come.
+    pub(super) fn awaits_reply_to_dot(&self) -> bool {
+        self.transcript.is_in_doubt()
     }
 
     pub(super) fn verdict(&self) -> Verdict {

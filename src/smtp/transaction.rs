@@ -4,7 +4,7 @@
 use super::awaited::{Awaited, Meaning};
 use super::progress::{Progress, Verdict};
 use super::session::{Event, Phase};
-use super::{Answer, EndCause, Pipelining, Session, SessionEnd, Transcript, Unsendable};
+use super::{Answer, EndCause, Pipelining, Protocol, Session, SessionEnd, Transcript, Unsendable};
 use crate::mail::{Dsn, Mailbox, Monotonic, Reply, ReversePath, Stage};
 
 /// What one transaction is to carry.
@@ -65,8 +65,10 @@ impl Session {
         if self.awaited.front() == Some(&Awaited::Body)
             && let Phase::Transacting(progress) = &mut self.phase
         {
-            progress.dot_sent();
+            let replies = progress.dot_sent(self.options.protocol);
             self.awaited[0] = Awaited::FinalDot;
+            // With LMTP nothing rides, and so nothing else is awaited.
+            self.awaited.extend(std::iter::repeat_n(Awaited::FinalDot, replies.saturating_sub(1)));
             self.arm(now);
         }
     }
@@ -131,6 +133,10 @@ impl Session {
                 self.arm(now);
                 self.events.push_back(Event::SendBody);
             }
+            // RFC 2033 section 4.2: as many replies to the dot as recipients, and here that is none.
+            Verdict::Nobody if self.options.protocol == Protocol::Lmtp => {
+                self.fault(Stage::Data, "expected a refusal of DATA for no recipients, found 354");
+            }
             Verdict::Nobody => self.request(".\r\n", Awaited::LoneDot, now),
             Verdict::Contradiction => {
                 self.fault(Stage::Data, "expected a refusal behind the refused MAIL FROM, found 354");
@@ -165,6 +171,8 @@ impl Session {
             }
             // The dot without a message is answered; RSET in front of the next MAIL costs nothing.
             (Awaited::LoneDot, _) => self.end_refused(now),
+            // LMTP: the replies for the other recipients are still to come.
+            (Awaited::FinalDot, _) if progress.awaits_reply_to_dot() => {}
             // Postfix keeps a transaction open whose message its smtpd_end_of_data_restrictions refused.
             (Awaited::FinalDot, Meaning::Refused) if self.behind.is_none() => self.end_refused(now),
             // What rode behind it is still unanswered.

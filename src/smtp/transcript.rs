@@ -19,6 +19,10 @@ pub struct Transcript {
     /// message was taken. `NotSent` is certain: without its dot no message is taken. A dot without a message, which
     /// ends a 354 for nobody (RFC 2920 section 3.1), is not told here, nor what was said to it.
     pub dot: Answer,
+    /// With LMTP, once the dot is out, what stands in its place: the reply to it for each recipient, in the order of the
+    /// forward-paths, `NotSent` for one whose RCPT was not taken (RFC 2033 section 4.2). Empty with SMTP. An answer in the
+    /// midst of the text is in `dot` and concerns all.
+    pub dots: Vec<Answer>,
     /// The session ended in the middle, by 421 or by a fault. `None` if the transaction got its answer, also where
     /// the session ended with it: a refusal before the final dot is in `dot` like one behind it.
     pub lost: Option<SessionEnd>,
@@ -109,18 +113,29 @@ impl Transcript {
             rcpts: vec![Answer::NotSent; rcpts],
             data: Answer::NotSent,
             dot: Answer::NotSent,
+            dots: Vec::new(),
             lost: None,
         }
     }
 
-    /// Whether the server took responsibility for the message: 2yz to the final dot (RFC 5321 section 4.2.5).
+    /// Whether the server took responsibility for the message, for somebody: 2yz to the final dot (RFC 5321 section 4.2.5).
     pub fn is_taken(&self) -> bool {
-        self.dot.is_completed()
+        self.to_dot().any(Answer::is_completed)
     }
 
-    /// The dot is out and no reply came.
+    /// The dot is out and for somebody no reply came.
     pub fn is_in_doubt(&self) -> bool {
-        self.dot == Answer::Awaited
+        self.to_dot().any(|answer| *answer == Answer::Awaited)
+    }
+
+    /// What the final dot was answered for the recipient at `index`.
+    pub fn dot_for(&self, index: usize) -> &Answer {
+        self.dots.get(index).unwrap_or(&self.dot)
+    }
+
+    /// All that the final dot was answered.
+    pub fn to_dot(&self) -> impl Iterator<Item = &Answer> {
+        self.dots.iter().chain([&self.dot])
     }
 
     /// Whether the recipient at `index` belongs into a next transaction because this one was full: its RCPT

@@ -424,7 +424,7 @@ def rate(t):
     began = [each.mail.when for each in t.relay.transactions()]
     short = [f"{b - a:.2f} s" for a, b in zip(began, began[2:]) if b - a < 3.9]
     t.check(not short, f"three MAILs within {short}")
-    t.check(t.said("rate-reached"), "the log does not say rate-reached")
+    t.check(t.said("quota-reached"), "the log does not say quota-reached")
     t.check(t.of(2)[0].rode, "nothing rode within the rate")
     t.expect(1, 2, 3, 4, 5)
 

@@ -145,7 +145,7 @@ fn what_the_producer_asks_of_notifications_is_passed_on() {
 }
 
 /// What goes to the socket goes to the server, and the other way round.
-fn listen_at(path: &Path, port: u16) {
+pub(super) fn listen_at(path: &Path, port: u16) {
     let listener = UnixListener::bind(path).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {

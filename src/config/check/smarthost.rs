@@ -46,6 +46,7 @@ fn plain_smarthost(url: Url) -> Smarthost {
     };
     Smarthost {
         name: url.host.clone(),
+        protocol: url.protocol,
         port: url.port.unwrap_or(if implicit_tls { 465 } else { 25 }),
         host: url.host,
         implicit_tls,
@@ -77,7 +78,7 @@ fn check_smarthost(
     let Some(url_at) = &raw.url else {
         return Err(ConfigError::new(
             source.path.display().to_string(),
-            "[[smarthost]] has no url: expected url = \"smtps://host\", \"smtp://host\" or \"host\"",
+            "[[smarthost]] has no url: expected url = \"smtps://host\", \"smtp://host\", \"host\" or \"lmtp://host:port\"",
         ));
     };
     let url = at(source, url_at, |t| parse_url(t))?;

@@ -4,6 +4,7 @@ use super::super::load::parse_text;
 use super::super::{DEFAULT_FILE, Smarthost, Tls};
 use super::smarthost::DEFAULT_TIMEOUT;
 use super::*;
+use crate::smtp::Protocol;
 
 fn error(text: &str) -> String {
     parse_text(text).unwrap_err().to_string()
@@ -130,6 +131,20 @@ fn a_password_is_never_shown_on_a_plain_link() {
     assert!(smarthost(token).is_err());
     let host = smarthost("url = \"smtp://relay\"").unwrap();
     assert_eq!((host.tls, host.port), (Tls::Auto, 25));
+}
+
+#[test]
+fn lmtp_has_the_tls_of_smtp_and_no_port_of_its_own() {
+    let login = "user = \"u\"\npassword = { env = \"X\" }";
+    let host = smarthost("url = \"lmtp://mail.example.com:24\"").unwrap();
+    assert_eq!((host.protocol, host.tls, host.port), (Protocol::Lmtp, Tls::Auto, 24));
+    let host = smarthost(&format!("url = \"lmtp://mail.example.com:24\"\n{login}")).unwrap();
+    assert_eq!((host.protocol, host.tls, host.port), (Protocol::Lmtp, Tls::Required, 24));
+    let host = smarthost(&format!("url = \"lmtp+unix:/run/lmtp\"\n{login}")).unwrap();
+    assert_eq!((host.protocol, host.tls, host.host.as_str()), (Protocol::Lmtp, Tls::None, "/run/lmtp"));
+    assert!(smarthost("url = \"lmtp+unix:/run/lmtp\"\ntls = \"required\"").is_err());
+    let error = smarthost("url = \"lmtp://mail.example.com\"").unwrap_err();
+    assert!(error.contains("line 2: LMTP has no port of its own: expected"), "{error}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::wire::Wire;
 use super::*;
 use crate::mail::{Dsn, Monotonic, ReversePath};
-use crate::smtp::{Pipelining, SessionOptions, Timeouts, TlsMode, Transaction};
+use crate::smtp::{Pipelining, Protocol, SessionOptions, Timeouts, TlsMode, Transaction};
 
 /// The clock of the test's runtime, which may stand still.
 pub(in crate::net) fn clock() -> impl Fn() -> Monotonic {
@@ -99,6 +99,7 @@ async fn server(script: Vec<Step>, tls: Option<TlsAcceptor>) -> (Endpoint, JoinH
 
 fn options(tls: TlsMode) -> SessionOptions {
     SessionOptions {
+        protocol: Protocol::Smtp,
         hostname: "box.example".to_owned(),
         tls,
         login: None,

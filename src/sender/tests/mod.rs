@@ -15,7 +15,7 @@ use crate::fs::Dir;
 use crate::fs::faulty::Faulty;
 use crate::mail::{Monotonic, UnixTime};
 use crate::net::{Endpoint, TlsOptions};
-use crate::smtp::{Timeouts, TlsMode};
+use crate::smtp::{Protocol, Timeouts, TlsMode};
 use crate::spool::{Candidate, Lease};
 
 #[derive(Debug)]
@@ -76,6 +76,7 @@ impl Bench {
 
     fn options_for<const N: usize>(hosts: [(&str, u16); N]) -> Options {
         let smarthost = |(name, port): (&str, u16)| Smarthost {
+            protocol: Protocol::Smtp,
             name: name.into(),
             endpoints: vec![Endpoint { host: "127.0.0.1".into(), port, implicit: false }],
             tls_mode: TlsMode::None,
