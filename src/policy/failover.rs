@@ -73,7 +73,7 @@ impl Failover {
     }
 
     /// The host to open a session with; `tried` are those that had a problem in this pass. Hosts whose login was refused
-    /// are passed over for as long as another one is left.
+    /// are passed over for as long as another one is left; of hosts that all refused it, the one whose wait ends first.
     pub fn next(&self, tried: &[usize], now: Monotonic) -> Option<usize> {
         let left = || {
             std::iter::once(self.in_use)
@@ -81,7 +81,7 @@ impl Failover {
                 .filter(|i| *i < self.hosts.len() && !tried.contains(i))
         };
         let may_log_in = |i: &usize| self.hosts[*i].not_before.is_none_or(|at| at <= now);
-        let none_was_tried = || left().next().filter(|_| tried.is_empty());
+        let none_was_tried = || left().min_by_key(|i| self.hosts[*i].not_before).filter(|_| tried.is_empty());
         left().find(may_log_in).or_else(none_was_tried)
     }
 
@@ -332,6 +332,19 @@ mod tests {
         assert_eq!(failover.look_at(at(89)), None, "a look logs in, too");
         failover.everything_is_due();
         assert_eq!(failover.look_at(at(40)), Some(0));
+    }
+
+    #[test]
+    fn where_every_login_was_refused_the_next_is_where_the_wait_ends_first() {
+        let mut failover = Failover::new(TERMS, 2);
+        for _ in 0..5 {
+            failover.had_trouble(0, true, at(0));
+        }
+        failover.had_trouble(1, true, at(0));
+        failover.all_had_trouble();
+        // The wait between two passes may be a little shorter than the one that is wanted.
+        assert_eq!(failover.next(&[], at(29)), Some(1), "the account at the first is not locked");
+        assert_eq!(failover.next(&[1], at(29)), None);
     }
 
     #[test]
