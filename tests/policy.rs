@@ -321,7 +321,7 @@ impl World {
     fn transact(&mut self, due: QueueId) {
         self.schedule.begins(due, &self.shelf);
         let recipients = self.shelf.waiting[&due].to.len() as u32;
-        if !self.schedule.has_room_for(recipients, self.clock()) {
+        if !self.schedule.has_room_for(due, recipients, self.clock()) {
             self.tell(|| format!("{due:?}: the day has no room for {recipients}"));
             return;
         }

@@ -56,8 +56,6 @@ pub(super) struct Pace {
     quota: Quota,
     began: VecDeque<Monotonic>,
     day: VecDeque<Spent>,
-    /// The next message has so many recipients, as far as is known.
-    next_has: u32,
 }
 
 /// Recipients that count until some time.
@@ -83,12 +81,11 @@ pub(super) struct PaceMemory {
 
 impl Pace {
     pub(super) fn new(quota: Quota) -> Pace {
-        Pace { quota, began: VecDeque::new(), day: VecDeque::new(), next_has: 1 }
+        Pace { quota, began: VecDeque::new(), day: VecDeque::new() }
     }
 
     /// A transaction begins, whatever comes of it: the server counts it too.
     pub(super) fn begins(&mut self, recipients: u32, now: Monotonic) {
-        self.next_has = 1;
         if let Some(rate) = self.quota.rate {
             self.began.push_back(now);
             while self.began.len() > rate.count as usize {
@@ -104,16 +101,15 @@ impl Pace {
         }
     }
 
-    /// Whether the next message, which has so many recipients, may go now. If not, it is waited for.
-    pub(super) fn fits(&mut self, recipients: u32, now: Monotonic) -> bool {
-        self.next_has = recipients;
-        self.allows(now)
+    /// Whether a message with so many recipients may go now.
+    pub(super) fn fits(&self, recipients: u32, now: Monotonic) -> bool {
+        self.next(recipients).is_none_or(|(next, _)| next <= now)
     }
 
-    /// The next transaction may not begin before this, and what keeps it.
-    pub(super) fn next(&self) -> Option<(Monotonic, Limit)> {
+    /// A transaction with so many recipients may not begin before this, and what keeps it.
+    pub(super) fn next(&self, recipients: u32) -> Option<(Monotonic, Limit)> {
         let rate = self.next_by_rate().map(|at| (at, Limit::Rate));
-        let day = self.next_by_day().map(|at| (at, Limit::Daily));
+        let day = self.next_by_day(recipients).map(|at| (at, Limit::Daily));
         rate.into_iter().chain(day).max_by_key(|(at, _)| *at)
     }
 
@@ -124,22 +120,18 @@ impl Pace {
     }
 
     /// A message with more recipients than a day has goes when nothing else counts.
-    fn next_by_day(&self) -> Option<Monotonic> {
+    fn next_by_day(&self, recipients: u32) -> Option<Monotonic> {
         let most = u64::from(self.quota.daily?);
         let mut spent: u64 = self.day.iter().map(|spent| u64::from(spent.recipients)).sum();
         let mut next = None;
         for first in &self.day {
-            if spent + u64::from(self.next_has) <= most {
+            if spent + u64::from(recipients) <= most {
                 break;
             }
             spent -= u64::from(first.recipients);
             next = Some(first.until);
         }
         next
-    }
-
-    pub(super) fn allows(&self, now: Monotonic) -> bool {
-        self.next().is_none_or(|(next, _)| next <= now)
     }
 
     pub(super) fn is_limited(&self) -> bool {
@@ -206,7 +198,7 @@ mod tests {
         for second in 0..1000 {
             // In bursts and with pauses.
             for _ in 0..5 {
-                if (second / 100) % 3 != 1 && pace.allows(at(second)) {
+                if (second / 100) % 3 != 1 && pace.fits(1, at(second)) {
                     pace.begins(1, at(second));
                     began.push(second);
                 }
@@ -240,9 +232,9 @@ mod tests {
         let mut pace = pace(Some((2, 60)), Some(10));
         pace.begins(4, at(0));
         pace.begins(4, at(10));
-        assert_eq!(pace.next(), Some((at(60), Limit::Rate)));
+        assert_eq!(pace.next(1), Some((at(60), Limit::Rate)));
         assert!(!pace.fits(3, at(60)), "two are left");
-        assert_eq!(pace.next(), Some((at(86_400 + 300), Limit::Daily)));
+        assert_eq!(pace.next(3), Some((at(86_400 + 300), Limit::Daily)));
         assert!(pace.fits(2, at(60)));
         assert!(!pace.fits(50, at(60)));
         assert!(pace.fits(50, at(86_700)), "more than a day has, with the whole day for itself");
@@ -252,7 +244,7 @@ mod tests {
     fn without_a_quota_nothing_waits() {
         let mut pace = pace(None, None);
         (0..100).for_each(|_| pace.begins(1000, at(0)));
-        assert!(pace.allows(at(0)) && pace.next().is_none());
+        assert!(pace.fits(1, at(0)) && pace.next(1).is_none());
     }
 
     #[test]
@@ -268,12 +260,12 @@ mod tests {
         let same = |at: u64| Some(Monotonic(Duration::from_millis(at)));
         let mut next = with(5, &same, 1015);
         assert_eq!(next.next_by_rate(), Some(at(1060)));
-        assert_eq!(next.next_by_day(), Some(at(1000 + 86_700)));
+        assert_eq!(next.next_by_day(1), Some(at(1000 + 86_700)));
         // Another boot: its clock began anew, and an hour has passed on the one on the wall.
         let none = |_: u64| None;
         next = with(3600, &none, 20);
         assert_eq!(next.next_by_rate(), None);
-        assert_eq!(next.next_by_day(), Some(at(20 + 86_700 - 10 - 3600)));
-        assert_eq!(with(86_700, &none, 20).next_by_day(), None);
+        assert_eq!(next.next_by_day(1), Some(at(20 + 86_700 - 10 - 3600)));
+        assert_eq!(with(86_700, &none, 20).next_by_day(1), None);
     }
 }

@@ -4,7 +4,7 @@
 //! rules. In line the messages leave in order, and the head may hold those behind it for as long as the budget lasts;
 //! those aside are tried on a schedule of their own, in turn with the line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::asides::Asides;
 use super::breaker::{Blame, Breaker};
@@ -38,6 +38,8 @@ pub struct Schedule {
     pub(super) usable: UsableTime,
     /// One for each smarthost.
     pub(super) paces: Vec<Pace>,
+    /// How many recipients a message has that found no room. One is enough for any other, as far as is known.
+    needs: BTreeMap<QueueId, u32>,
     /// The smarthost in use.
     smarthost: usize,
     /// What is to outlive this run has changed.
@@ -58,6 +60,7 @@ impl Schedule {
             breaker: Breaker::default(),
             usable: UsableTime::default(),
             paces: terms.quotas.iter().cloned().map(Pace::new).collect(),
+            needs: BTreeMap::new(),
             smarthost: 0,
             changed: false,
             terms,
@@ -88,11 +91,8 @@ impl Schedule {
     /// The message that is due: the next in line unless the line is held, and in turn with it those aside. To ask changes
     /// nothing: the turn passes when one of them is tried.
     pub fn due(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
-        if !self.pace_allows(now) {
-            return None;
-        }
         if self.breaker.is_open() {
-            return self.breaker.probe(queue);
+            return self.breaker.probe(queue).filter(|id| self.pace_allows(*id, now));
         }
         let in_line = self.due_in_line(queue, now);
         if in_line.is_some() && self.line_has_turn {
@@ -103,14 +103,22 @@ impl Schedule {
 
     /// The next in line, unless something holds it.
     pub fn due_in_line(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
-        if self.breaker.is_open() || !self.pace_allows(now) {
+        if self.breaker.is_open() || self.is_held(now) {
             return None;
         }
-        self.next_in_line(queue).filter(|_| self.held_until.is_none_or(|until| until <= now))
+        self.next_in_line(queue).filter(|id| self.pace_allows(*id, now))
     }
 
+    /// One that finds no room lets all others pass. But where the next in line finds none, nobody takes from what it waits for.
     fn due_aside(&self, queue: &dyn Queue, now: Monotonic) -> Option<QueueId> {
-        queue.find_aside(&mut |id| self.asides.is_due(id, now))
+        if !self.is_held(now) && self.next_in_line(queue).is_some_and(|id| !self.pace_allows(id, now)) {
+            return None;
+        }
+        queue.find_aside(&mut |id| self.asides.is_due(id, now) && self.pace_allows(id, now))
+    }
+
+    fn is_held(&self, now: Monotonic) -> bool {
+        self.held_until.is_some_and(|until| until > now)
     }
 
     fn next_in_line(&self, queue: &dyn Queue) -> Option<QueueId> {
@@ -123,31 +131,43 @@ impl Schedule {
 
     /// When something that waits is due, if nothing is heard before; `None` if nothing waits.
     pub fn next_due(&self, queue: &dyn Queue, now: Monotonic) -> Option<Monotonic> {
-        // A head that nothing holds is due: it may have come while the pass before ended.
-        let mut first = queue.head().map(|_| self.held_until.unwrap_or(now));
-        queue.find_aside(&mut |id| {
-            let due = self.asides.due(id).unwrap_or(now);
-            first = Some(first.map_or(due, |first| first.min(due)));
-            false
-        });
-        if self.breaker.is_open() {
-            first = queue.waiting_behind(None).map(|_| now);
-        }
-        first.map(|first| self.pace_next().map_or(first, |(next, _)| first.max(next)))
+        self.next_ready(queue, now).map(|(due, _)| due)
     }
 
     /// If only its quota keeps something from being sent to the smarthost: until when, and which.
     pub fn waits_for_quota(&self, queue: &dyn Queue, now: Monotonic) -> Option<(Monotonic, Limit)> {
-        let (next, limit) = self.pace_next().filter(|(next, _)| *next > now)?;
-        (self.next_due(queue, now) == Some(next)).then_some((next, limit))
+        self.next_ready(queue, now).and_then(|(due, limit)| Some((due, limit?)))
     }
 
-    fn pace_allows(&self, now: Monotonic) -> bool {
-        self.pace_next().is_none_or(|(next, _)| next <= now)
+    /// When something is due, and which quota it waits for, if it does.
+    fn next_ready(&self, queue: &dyn Queue, now: Monotonic) -> Option<(Monotonic, Option<Limit>)> {
+        let ready = |id: QueueId, due: Monotonic| match self.pace_next(id) {
+            Some((next, limit)) if next > now && next >= due => (next, Some(limit)),
+            _ => (due, None),
+        };
+        if self.breaker.is_open() {
+            return self.breaker.probe(queue).map(|id| ready(id, now));
+        }
+        // A head that nothing holds is due: it may have come while the pass before ended.
+        let line = self.next_in_line(queue).map(|id| ready(id, self.held_until.unwrap_or(now)));
+        let line_waits = line.filter(|(_, limit)| limit.is_some() && !self.is_held(now));
+        let mut first = line;
+        queue.find_aside(&mut |id| {
+            let aside = ready(id, self.asides.due(id).unwrap_or(now));
+            let aside = line_waits.filter(|(next, _)| *next >= aside.0).unwrap_or(aside);
+            first = Some(first.filter(|first| first.0 <= aside.0).unwrap_or(aside));
+            false
+        });
+        first
     }
 
-    fn pace_next(&self) -> Option<(Monotonic, Limit)> {
-        self.paces.get(self.smarthost)?.next()
+    fn pace_allows(&self, id: QueueId, now: Monotonic) -> bool {
+        self.pace_next(id).is_none_or(|(next, _)| next <= now)
+    }
+
+    fn pace_next(&self, id: QueueId) -> Option<(Monotonic, Limit)> {
+        let recipients = self.needs.get(&id).copied().unwrap_or(1);
+        self.paces.get(self.smarthost)?.next(recipients)
     }
 
     /// Messages go to the smarthost with this number from now on.
@@ -155,9 +175,14 @@ impl Schedule {
         self.smarthost = smarthost;
     }
 
-    /// Whether the message that was found due may go although it has so many recipients. If not, it is due when it may.
-    pub fn has_room_for(&mut self, recipients: u32, now: Monotonic) -> bool {
-        self.paces.get_mut(self.smarthost).is_none_or(|pace| pace.fits(recipients, now))
+    /// Whether the message `id`, which was found due, may go although it has so many recipients. If not, it is due when it may.
+    pub fn has_room_for(&mut self, id: QueueId, recipients: u32, now: Monotonic) -> bool {
+        let fits = self.paces.get(self.smarthost).is_none_or(|pace| pace.fits(recipients, now));
+        match fits {
+            true => self.needs.remove(&id),
+            false => self.needs.insert(id, recipients),
+        };
+        fits
     }
 
     /// A transaction is about to be sent. True if it has to be written down, for it counts whatever comes of it.

@@ -67,7 +67,7 @@ impl Sender {
             tracing::debug!(%id, breaks_dkim = outgoing.breaks_dkim(), "converted");
         }
         let recipients = transaction.forward_paths.len().try_into().unwrap_or(u32::MAX);
-        if !self.schedule.has_room_for(recipients, self.clock.monotonic()) {
+        if !self.schedule.has_room_for(id, recipients, self.clock.monotonic()) {
             self.spool.defer(in_flight, None)?;
             return Ok(Attempt::NotSent);
         }

@@ -101,27 +101,6 @@ async fn where_none_can_be_used_each_is_named_with_its_cause_and_nothing_is_char
 }
 
 #[tokio::test]
-async fn where_each_opens_a_session_and_takes_nothing_each_is_tried_once_in_a_pass() {
-    let bench = Bench::new();
-    bench.accept("a", "b@example.com");
-    let asked = Arc::new(AtomicU64::new(0));
-    let busy = |count: Arc<AtomicU64>| {
-        server(move |asked| match asked.starts_with("RCPT") {
-            true => {
-                count.fetch_add(1, Ordering::SeqCst);
-                "421 4.3.2 busy"
-            }
-            false => "250 ok",
-        })
-    };
-    let ((one, _first), (two, _second)) = (busy(asked.clone()).await, busy(asked.clone()).await);
-    let mut sender = sender(&bench, one, two);
-    let pass = timeout(Duration::from_secs(20), bench.pass(&mut sender)).await;
-    assert!(matches!(pass.expect("the pass ends"), PassEnd::Unusable(_)));
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
 async fn an_unknown_outcome_at_the_first_is_on_record_before_the_message_goes_to_the_second() {
     let bench = Bench::new();
     bench.accept("a", "b@example.com");
@@ -262,4 +241,81 @@ async fn two_hundred_alarms_after_an_outage_at_30_a_minute_fail_at_no_provider()
     assert_eq!(all(&mut told), (0..200).map(|n| format!("n{n}")).collect::<Vec<_>>());
     assert_eq!(bench.spool.counts().failed, 0);
     assert_eq!(bench.clock.monotonic() - begin, Duration::from_secs(360), "and no longer than it takes");
+}
+
+/// Says `said` to every RCPT, and counts the sessions.
+async fn never_taking(said: &'static str) -> (u16, Arc<AtomicU64>) {
+    let sessions = Arc::new(AtomicU64::new(0));
+    let count = sessions.clone();
+    let (port, _told) = server(move |asked| {
+        count.fetch_add(u64::from(asked.starts_with("EHLO")), Ordering::SeqCst);
+        if asked.starts_with("RCPT") { said } else { "250 ok" }
+    })
+    .await;
+    (port, sessions)
+}
+
+#[tokio::test]
+async fn where_each_opens_a_session_and_takes_nothing_each_is_tried_once_in_a_pass() {
+    for said in ["421 4.3.2 going down", "530 5.7.0 log in", "550 5.7.1 not you"] {
+        let bench = Bench::new();
+        (0..4).for_each(|n| bench.accept(&format!("n{n}"), &format!("b{n}@example.com")));
+        let (one, first) = never_taking(said).await;
+        let (two, second) = never_taking(said).await;
+        let mut sender = sender(&bench, one, two);
+        for tried in 1..4 {
+            let end = timeout(Duration::from_secs(20), bench.pass(&mut sender)).await;
+            let Ok(PassEnd::Unusable(trouble)) = end else { panic!("{said}: {end:?}") };
+            assert!(trouble.cause.contains("first: ") && trouble.cause.contains("second: "), "{trouble}");
+            let sessions = [&first, &second].map(|sessions| sessions.load(Ordering::SeqCst));
+            assert_eq!(sessions, [tried, tried], "{said}");
+        }
+        assert_eq!((bench.spool.counts().in_line, bench.spool.counts().failed), (4, 0), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_aside_that_waits_for_its_quota_holds_nobody() {
+    let bench = Bench::new();
+    let is_busy = Arc::new(Mutex::new(true));
+    let busy = is_busy.clone();
+    let (port, mut told) =
+        server(move |asked| match asked.starts_with("RCPT TO:<b") && *busy.lock().unwrap() {
+            true => "450 4.2.1 busy",
+            false => "250 ok",
+        })
+        .await;
+    let mut options = Bench::options(port);
+    options.smarthosts[0].daily = Some(10);
+    options.hold_line = Some(Duration::ZERO);
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    let many: Vec<String> = (0..8).map(|n| format!("b{n}@example.com")).collect();
+    bench.accept("many", &many.join(", "));
+    bench.pass(&mut sender).await;
+    assert_eq!(bench.spool.counts().aside, 1);
+    // It has spent eight of ten, and needs as many again.
+    *is_busy.lock().unwrap() = false;
+    bench.accept("one", "c@example.com");
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
+    assert_eq!(all(&mut told), ["one"]);
+    bench.clock.advance(sender.next_due_in().unwrap().as_secs());
+    bench.pass(&mut sender).await;
+    assert_eq!(all(&mut told), ["many"]);
+    assert_eq!(bench.clock.monotonic(), Monotonic(Duration::from_secs(31 * 3 + 86_400 + 300 - 31)));
+}
+
+#[tokio::test]
+async fn a_message_that_waited_for_its_quota_and_is_removed_leaves_no_wait_behind() {
+    let bench = Bench::new();
+    let (port, mut told) = taking().await;
+    let mut options = Bench::options(port);
+    options.smarthosts[0].daily = Some(3);
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    bench.accept("n0", "b@example.com");
+    bench.accept("n1", "b@example.com, c@example.com, d@example.com");
+    bench.accept("n2", "b@example.com");
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
+    bench.spool.remove(bench.spool.head().unwrap()).unwrap().unwrap();
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+    assert_eq!(all(&mut told), ["n0", "n2"]);
 }
