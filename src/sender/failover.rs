@@ -16,7 +16,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// A session with a better smarthost that sends nothing. Ended when dropped.
 pub(super) struct Look {
     host: usize,
-    task: JoinHandle<Result<(), Trouble>>,
+    pub(super) task: JoinHandle<Result<(), Trouble>>,
 }
 
 impl Drop for Look {

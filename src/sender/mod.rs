@@ -169,12 +169,10 @@ impl Sender {
                 }
                 wake.answer(self.flushes, end.clone(), self.delivered - delivered_before);
             }
-            let wait = match &end {
-                PassEnd::Stopped => return Ok(()),
-                PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced(_) => self.next_due_in(),
-                PassEnd::Unusable(_) => Some(self.retry_in()),
-                PassEnd::NoSmarthost | PassEnd::Paused => None,
-            };
+            if end == PassEnd::Stopped {
+                return Ok(());
+            }
+            let wait = self.wait_behind(&end);
             let look_again_in = self.spool.has_unreadable().then_some(self.options.retry_interval);
             let wait = wait.into_iter().chain(look_again_in).min();
             let time = async {
@@ -249,7 +247,21 @@ impl Sender {
             let smarthost = self.options.smarthosts[host].clone();
             self.schedule.use_smarthost(host);
             if self.next_due().is_none() {
-                return Ok(self.end_of_line());
+                match self.end_of_line() {
+                    // Whoever was tried before is tried again sooner than this quota may be free.
+                    PassEnd::Paced(limit) if !tried.is_empty() => {
+                        tried.push((host, Trouble::paced(limit)));
+                        continue;
+                    }
+                    // A better one may be well, and have room.
+                    PassEnd::Paced(_) if self.take_look().await => continue,
+                    end => {
+                        if matches!(end, PassEnd::Paced(_)) {
+                            self.look_at_a_better_one();
+                        }
+                        return Ok(end);
+                    }
+                }
             }
             let pipelining = self.bearing[host].pipelining(self.clock.monotonic());
             let opened = tokio::select! {
@@ -404,6 +416,19 @@ impl Sender {
         let keep_open = self.options.keep_open;
         let span = self.next_due_in().map_or(keep_open, |due| due.min(keep_open));
         timeout(span, something).await.unwrap_or_else(|_| self.next_due().is_some())
+    }
+
+    /// How long to wait after a pass, if nothing is heard before; `None` for as long as that.
+    fn wait_behind(&self, end: &PassEnd) -> Option<Duration> {
+        match end {
+            // A better smarthost is looked at meanwhile.
+            PassEnd::Paced(_) if self.failover.in_use() > 0 => {
+                self.next_due_in().map(|due| due.min(self.options.retry_interval))
+            }
+            PassEnd::NothingDue | PassEnd::Held | PassEnd::Paced(_) => self.next_due_in(),
+            PassEnd::Unusable(_) => Some(self.retry_in()),
+            PassEnd::NoSmarthost | PassEnd::Paused | PassEnd::Stopped => None,
+        }
     }
 
     /// One interval, a little more or less so that a hundred boxes do not knock at the same moment; after refused logins

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::mail::Stage;
 use crate::net::{CertificateFault, ConnectFault, Endpoint, OpenError, TlsError, TlsFault};
 use crate::oauth::Fault;
-use crate::policy::cure;
+use crate::policy::{Limit, cure};
 use crate::smtp::{EndCause, SessionEnd};
 
 /// Where there is nothing to be done.
@@ -86,6 +86,17 @@ impl Trouble {
             }
         }
         all
+    }
+
+    /// It could be used, if its quota were not used up.
+    pub(super) fn paced(limit: Limit) -> Trouble {
+        let name = limit.name();
+        Trouble {
+            stage: Stage::Connect,
+            cause: format!("as much was sent as it is given ({name})"),
+            hint: format!("see {name} in [[smarthost]]; it is tried again"),
+            kind: Kind::Session,
+        }
     }
 
     /// A look at a smarthost that was not over in time.

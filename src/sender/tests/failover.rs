@@ -298,10 +298,14 @@ async fn a_message_aside_that_waits_for_its_quota_holds_nobody() {
     bench.accept("one", "c@example.com");
     assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
     assert_eq!(all(&mut told), ["one"]);
-    bench.clock.advance(sender.next_due_in().unwrap().as_secs());
+    bench.accept("two", "c@example.com");
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::Paced(Limit::Daily));
+    assert_eq!(all(&mut told), ["two"]);
+    let due = bench.clock.monotonic() + sender.next_due_in().unwrap();
+    assert_eq!(due, Monotonic(Duration::from_secs(31 + 86_400 + 300)));
+    bench.clock.advance(86_400 + 300);
     bench.pass(&mut sender).await;
     assert_eq!(all(&mut told), ["many"]);
-    assert_eq!(bench.clock.monotonic(), Monotonic(Duration::from_secs(31 * 3 + 86_400 + 300 - 31)));
 }
 
 #[tokio::test]
@@ -318,4 +322,60 @@ async fn a_message_that_waited_for_its_quota_and_is_removed_leaves_no_wait_behin
     bench.spool.remove(bench.spool.head().unwrap()).unwrap().unwrap();
     assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
     assert_eq!(all(&mut told), ["n0", "n2"]);
+}
+
+/// Two smarthosts of which the second takes one recipient a day; it has had that, and another message waits.
+async fn second_is_used_up(bench: &Bench, first: u16) -> (Sender, mpsc::UnboundedReceiver<String>) {
+    let (two, mut to_second) = taking().await;
+    let mut options = Bench::options_for([("first", first), ("second", two)]);
+    options.smarthosts[1].daily = Some(1);
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    bench.accept("a", "b@example.com");
+    bench.accept("b", "b@example.com");
+    let end = bench.pass(&mut sender).await;
+    assert_eq!((end, all(&mut to_second)), (PassEnd::Paced(Limit::Daily), vec!["a".to_owned()]));
+    (sender, to_second)
+}
+
+#[tokio::test]
+async fn while_the_quota_of_the_second_is_used_up_the_first_is_looked_at() {
+    let bench = Bench::new();
+    let (one, mut to_first, is_there) = coming_and_going().await;
+    *is_there.lock().unwrap() = false;
+    let (mut sender, _to_second) = second_is_used_up(&bench, one).await;
+    *is_there.lock().unwrap() = true;
+    let (wake, mut end) = (Wake::default(), PassEnd::Paced(Limit::Daily));
+    while end != PassEnd::NothingDue {
+        let wait = sender.wait_behind(&end).unwrap();
+        assert!(wait <= Duration::from_secs(30), "{wait:?}");
+        bench.clock.advance(wait.as_secs());
+        assert!(bench.clock.monotonic() < Monotonic(Duration::from_secs(600)));
+        while sender.look.as_ref().is_some_and(|look| !look.task.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+        end = sender.pass(Some(&wake), &mut Stop::pair().1).await.unwrap();
+    }
+    assert_eq!(all(&mut to_first), ["b"]);
+}
+
+#[tokio::test]
+async fn a_quota_of_the_second_does_not_put_off_the_next_try_of_the_first() {
+    let bench = Bench::new();
+    let (one, mut to_first, is_there) = coming_and_going().await;
+    *is_there.lock().unwrap() = false;
+    let (sender, _to_second) = second_is_used_up(&bench, one).await;
+    let memory = sender.memory();
+    drop(sender);
+    let mut options = Bench::options_for([("first", one), ("second", 1)]);
+    options.smarthosts[1].daily = Some(1);
+    let mut sender = Sender::new(bench.spool.clone(), bench.clock.clone(), options);
+    sender.go_on_from(&memory);
+    sender.failover.all_had_trouble();
+    let end = bench.pass(&mut sender).await;
+    let PassEnd::Unusable(trouble) = &end else { panic!("{end:?}") };
+    assert!(trouble.cause.contains("second: as much was sent as it is given (daily)"), "{trouble}");
+    assert!(sender.wait_behind(&end).unwrap() < Duration::from_secs(35));
+    *is_there.lock().unwrap() = true;
+    assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+    assert_eq!(all(&mut to_first), ["b"]);
 }
