@@ -33,6 +33,8 @@ pub struct Failover {
     terms: FailoverTerms,
     hosts: Vec<Host>,
     in_use: usize,
+    /// What is to outlive this run has changed: which host is in use, or what a look has shown.
+    changed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,7 +66,7 @@ pub struct HostMemory {
 impl Failover {
     /// Of `hosts` that nothing is known of; the first is used.
     pub fn new(terms: FailoverTerms, hosts: usize) -> Failover {
-        Failover { terms, hosts: vec![Host::default(); hosts], in_use: 0 }
+        Failover { terms, hosts: vec![Host::default(); hosts], in_use: 0, changed: false }
     }
 
     /// The host that messages go to.
@@ -87,6 +89,7 @@ impl Failover {
 
     /// A session was opened with the host: it is the one in use.
     pub fn opened(&mut self, host: usize) {
+        self.changed |= self.in_use != host;
         self.in_use = host;
         let known = &mut self.hosts[host];
         (known.refused_logins, known.not_before) = (0, None);
@@ -131,6 +134,7 @@ impl Failover {
     pub fn looked(&mut self, host: usize, is_well: bool, is_refused_login: bool, now: Monotonic) -> bool {
         let well_for = self.has_to_be_well_for(host);
         let FailoverTerms { retry_interval, .. } = self.terms;
+        self.changed = true;
         let known = &mut self.hosts[host];
         if !is_well {
             known.well_since = None;
@@ -155,6 +159,11 @@ impl Failover {
         for host in &mut self.hosts {
             (host.not_before, host.next_look) = (None, None);
         }
+    }
+
+    /// Whether what is to outlive this run has changed since this was asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     fn has_to_be_well_for(&self, host: usize) -> Duration {

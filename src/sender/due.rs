@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::prepare::setback;
-use super::{PassEnd, Said, Sender};
+use super::{OutOfService, PassEnd, Said, Sender};
 use crate::mail::QueueId;
 use crate::policy::{Memory, Queue, Setback, Standing};
 use crate::spool::{Record, Spool, SpoolError, read_record};
@@ -69,6 +69,9 @@ impl Sender {
         let fs = self.spool.fs().clone();
         if let Some(said) = Said::read(&*fs) {
             self.go_on_from(&said.memory);
+            let better = &self.options.smarthosts[..self.failover.in_use()];
+            let is_better = |out: &OutOfService| better.iter().any(|host| host.name == out.smarthost);
+            self.out_of_service = said.out_of_service.into_iter().filter(is_better).collect();
         }
         for id in self.spool.asides(|asides| asides.collect::<Vec<_>>()) {
             // One that cannot be read says so when its turn comes.

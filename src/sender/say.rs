@@ -111,7 +111,8 @@ impl Sender {
     pub(super) fn keep_memory(&mut self) {
         // Where nothing was said yet, what the last run said stands.
         let Some(said) = self.said.clone().or_else(|| Said::read(&**self.spool.fs())) else { return };
-        if self.schedule.take_changed() {
+        let (schedule, hosts) = (self.schedule.take_changed(), self.failover.take_changed());
+        if schedule || hosts {
             let now = Said { memory: self.memory(), ..said };
             self.write(&now);
             self.said = self.said.is_some().then_some(now);

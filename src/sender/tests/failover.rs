@@ -324,6 +324,27 @@ async fn a_message_that_waited_for_its_quota_and_is_removed_leaves_no_wait_behin
     assert_eq!(all(&mut told), ["n0", "n2"]);
 }
 
+#[tokio::test]
+async fn one_shot_runs_come_back_to_the_first_as_a_service_does() {
+    let bench = Bench::new();
+    let (one, mut to_first, is_there) = coming_and_going().await;
+    let (two, mut to_second) = taking().await;
+    *is_there.lock().unwrap() = false;
+    for n in 0..16 {
+        bench.accept(&format!("n{n}"), "b@example.com");
+        let mut sender = sender(&bench, one, two);
+        assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
+        if n == 1 {
+            let out = out_of_service(&sender);
+            assert!(out.len() == 1 && out[0].0 == "first", "known to a later run, too: {out:?}");
+            *is_there.lock().unwrap() = true;
+        }
+    }
+    let (first, second) = (all(&mut to_first), all(&mut to_second));
+    assert!(first.len() >= 2 && first.last().unwrap() == "n15", "{first:?} {second:?}");
+    assert_eq!(first.len() + second.len(), 16);
+}
+
 /// Two smarthosts of which the second takes one recipient a day; it has had that, and another message waits.
 async fn second_is_used_up(bench: &Bench, first: u16) -> (Sender, mpsc::UnboundedReceiver<String>) {
     let (two, mut to_second) = taking().await;
