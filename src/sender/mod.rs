@@ -248,8 +248,8 @@ impl Sender {
             self.schedule.use_smarthost(host);
             if self.next_due().is_none() {
                 match self.end_of_line() {
-                    // Whoever was tried before is tried again sooner than this quota may be free.
-                    PassEnd::Paced(limit) if !tried.is_empty() => {
+                    // The one in use was passed over, or had a problem: its next try is sooner than this quota may be free.
+                    PassEnd::Paced(limit) if !tried.is_empty() || host != self.failover.in_use() => {
                         tried.push((host, Trouble::paced(limit)));
                         continue;
                     }

@@ -396,7 +396,14 @@ async fn a_quota_of_the_second_does_not_put_off_the_next_try_of_the_first() {
     let PassEnd::Unusable(trouble) = &end else { panic!("{end:?}") };
     assert!(trouble.cause.contains("second: as much was sent as it is given (daily)"), "{trouble}");
     assert!(sender.wait_behind(&end).unwrap() < Duration::from_secs(35));
+    // Nor if its login is to wait.
+    let now = bench.clock.monotonic();
+    (0..3).for_each(|_| sender.failover.had_trouble(0, true, now));
+    let end = bench.pass(&mut sender).await;
+    assert!(matches!(&end, PassEnd::Unusable(t) if t.cause.contains("(daily)")), "{end:?}");
+    assert!(sender.wait_behind(&end).unwrap() < Duration::from_secs(35));
     *is_there.lock().unwrap() = true;
+    bench.clock.advance(120);
     assert_eq!(bench.pass(&mut sender).await, PassEnd::NothingDue);
     assert_eq!(all(&mut to_first), ["b"]);
 }
