@@ -198,9 +198,6 @@ impl AuthExchange {
     pub(super) fn after_refusal(&mut self, reply: &Reply) -> Option<Result<String, String>> {
         let (mechanism, dialogue) = self.current.as_ref()?;
         let is_permanent = reply.severity() == Severity::Permanent;
-        if !is_permanent && reply.code != 432 {
-            return None;
-        }
         let is_about_mechanism = matches!(reply.code, 500 | 502 | 504 | 538);
         if is_about_mechanism || (is_permanent && (self.is_withheld || !dialogue.has_spent())) {
             return self.next_command();
