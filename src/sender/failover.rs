@@ -43,18 +43,26 @@ impl Sender {
         self.failover.had_trouble(host, trouble.is_refused_login(), self.clock.monotonic());
     }
 
-    /// A session with the smarthost is open. Those that were tried before it are out of service.
+    /// A session with the smarthost is open, behind those that were tried before it. That is not yet to deliver.
     pub(super) fn arrive(&mut self, host: usize, tried: &[(usize, Trouble)]) {
         self.failover.opened(host);
-        self.out_of_service.retain(|out| out.smarthost != self.options.smarthosts[host].name);
-        for (left, trouble) in tried {
-            let smarthost = self.options.smarthosts[*left].name.clone();
+        self.left = tried.to_vec();
+    }
+
+    /// The smarthost in use took a message. Those that were tried before it are out of service, and it is not.
+    pub(super) fn say_it_serves(&mut self) {
+        if self.left.is_empty() && self.out_of_service.is_empty() {
+            return;
+        }
+        let to = self.smarthost_name();
+        self.out_of_service.retain(|out| out.smarthost != to);
+        for (left, trouble) in std::mem::take(&mut self.left) {
+            let smarthost = self.options.smarthosts[left].name.clone();
             let since = self.clock.wall().as_secs();
-            let Trouble { stage, cause, hint, .. } = trouble.clone();
+            let Trouble { stage, cause, hint, .. } = trouble;
             if self.out_of_service.iter().any(|out| out.smarthost == smarthost && out.cause == cause) {
                 continue;
             }
-            let to = &self.options.smarthosts[host].name;
             tracing::warn!(smarthost, step = %stage, cause, hint, to, "failed-over");
             self.out_of_service.retain(|out| out.smarthost != smarthost);
             self.out_of_service.push(OutOfService { smarthost, since, step: stage.to_string(), cause, hint });
@@ -71,7 +79,9 @@ impl Sender {
         self.failover.all_had_trouble();
         self.schedule.use_smarthost(self.failover.in_use());
         self.schedule.session_problem();
+        self.left.clear();
         self.out_of_service.clear();
+        self.say_out_of_service();
         let smarthost = names.join(", ");
         let Trouble { stage, cause, hint, .. } = trouble.clone();
         self.say(match trouble.is_breaker() {

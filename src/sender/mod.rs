@@ -95,6 +95,8 @@ pub struct Sender {
     /// At a better smarthost than the one in use.
     look: Option<failover::Look>,
     out_of_service: Vec<OutOfService>,
+    /// Those that were left for the smarthost in use, which has taken nothing yet.
+    left: Vec<(usize, Trouble)>,
     /// A message was answered in this pass.
     answered: bool,
     /// What an earlier run was about to bring back.
@@ -125,6 +127,7 @@ impl Sender {
             failover: Failover::new(hosts, options.smarthosts.len()),
             look: None,
             out_of_service: Vec::new(),
+            left: Vec::new(),
             bearing: vec![Bearing::default(); options.smarthosts.len()],
             options,
             answered: false,
@@ -368,6 +371,9 @@ impl Sender {
                 Attempt::Settled { taken: message_taken } => {
                     *taken += u64::from(message_taken);
                     self.delivered += u64::from(message_taken);
+                    if message_taken {
+                        self.say_it_serves();
+                    }
                     self.say_line_moves();
                 }
                 Attempt::HoldsLine { cause } => self.say_held(id, cause),

@@ -101,6 +101,21 @@ async fn where_none_can_be_used_each_is_named_with_its_cause_and_nothing_is_char
 }
 
 #[tokio::test]
+async fn one_that_opens_a_session_and_takes_nothing_is_not_said_to_deliver_in_the_stead_of_another() {
+    let bench = Bench::new();
+    bench.accept("a", "b@example.com");
+    let (one, _first, is_there) = coming_and_going().await;
+    *is_there.lock().unwrap() = false;
+    let (two, _sessions) = never_taking("421 4.3.2 busy").await;
+    let mut sender = sender(&bench, one, two);
+    for _ in 0..3 {
+        assert!(matches!(bench.pass(&mut sender).await, PassEnd::Unusable(_)));
+        assert!(matches!(said(&sender), Some(SenderState::Unusable { .. })));
+        assert_eq!(out_of_service(&sender), []);
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_at_the_first_is_on_record_before_the_message_goes_to_the_second() {
     let bench = Bench::new();
     bench.accept("a", "b@example.com");
