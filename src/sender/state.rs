@@ -14,6 +14,9 @@ use crate::policy::{Limit, Memory};
 const NAME: &str = "sender.json";
 const TEMPORARY: &str = ".sender.tmp";
 
+/// The longest file that is read, octets: a hundred failures that may come back, each with some thousand recipients.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What the sender last said, and which messages it holds: what only it knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
@@ -181,8 +184,13 @@ impl Said {
     /// Reads it; `None` if there is none that can be read.
     pub fn read(fs: &dyn Fs) -> Option<Said> {
         let file = fs.open(Dir::Meta, OsStr::new(NAME)).ok()?;
-        let mut bytes = vec![0; 256 * 1024];
-        let read = file.read_at(&mut bytes, 0).ok()?;
-        serde_json::from_slice(&bytes[..read]).ok()
+        let (mut bytes, mut block) = (Vec::new(), [0; 16 * 1024]);
+        while bytes.len() < BYTES_MAX {
+            match file.read_at(&mut block, bytes.len() as u64).ok()? {
+                0 => break,
+                read => bytes.extend_from_slice(&block[..read]),
+            }
+        }
+        serde_json::from_slice(&bytes).ok()
     }
 }

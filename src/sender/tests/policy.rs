@@ -445,3 +445,19 @@ async fn a_breaker_that_opened_on_a_full_disk_brings_back_what_it_has_to_once_th
     bench.pass(&mut next).await;
     assert_eq!((bench.spool.counts().failed, bench.spool.counts().in_line), (0, 3));
 }
+
+#[tokio::test]
+async fn failures_of_many_recipients_are_remembered_over_a_restart() {
+    let bench = Bench::new();
+    let many = |name: &str| {
+        let far = "d".repeat(60);
+        (0..3000).map(|n| format!("{name}{n}@{far}.example.com")).collect::<Vec<_>>().join(",\n ")
+    };
+    let (port, _told) = saying("550 5.7.1 not you").await;
+    for name in ["a", "b", "c"] {
+        bench.accept(name, &many(name));
+        // Each by a run of its own.
+        bench.pass(&mut bench.sender(port)).await;
+    }
+    assert_eq!((bench.spool.counts().failed, bench.spool.counts().in_line), (0, 3), "the breaker is open");
+}
