@@ -277,6 +277,10 @@ impl Opening<'_> {
                 if self.had_tls && is_without_tls(&error) {
                     trouble.hint = Trouble::HAD_TLS.to_owned();
                 }
+                let credential = session.login.as_ref().map(|login| &login.credential);
+                if trouble.is_refused_token() && matches!(credential, Some(Credential::Token(_))) {
+                    trouble.hint = Trouble::TOKEN.to_owned();
+                }
                 Err(Closed { trouble, may_go_on: may_go_on(&error) })
             }
         }

@@ -131,6 +131,11 @@ impl Trouble {
         Trouble { stage: Stage::Auth, cause, hint, kind }
     }
 
+    /// What to do where a token is refused, in place of what there is to do about a password.
+    pub(super) const TOKEN: &'static str = "the server does not take this token: is it for this user, and for sending mail (its scope, \
+        the permission of the application), and may this user log in by SMTP at all? See user, and token or \
+        [smarthost.oauth], in [[smarthost]]";
+
     /// What to do where a host that had TLS has none.
     pub(super) const HAD_TLS: &'static str = "this host had TLS before, and somebody on the way may have taken it away; if it \
         has none any more, remove meta/hosts.json in the spool, or set tls = \"none\"";

@@ -132,8 +132,12 @@ fn a_server_that_refuses_every_token_is_a_refused_login_and_no_loop() {
         assert_eq!(room.server.count("AUTH"), 2 * run - 1);
     }
     assert_eq!((stage.names("pending").len(), stage.names("failed").len()), (1, 0));
-    let cause = stage.status()["sender"]["cause"].as_str().unwrap().to_owned();
-    assert!(cause.contains("535 5.7.8"), "{cause}");
+    let sender = &stage.status()["sender"];
+    assert!(sender["cause"].as_str().unwrap().contains("535 5.7.8"), "{sender}");
+    assert!(
+        sender["hint"].as_str().unwrap().starts_with("the server does not take this token: "),
+        "{sender}"
+    );
 }
 
 #[test]
