@@ -354,6 +354,8 @@ impl World {
                 end
             }
         };
+        // Else those whom it did not leave over are refused.
+        let some_taken = !self.random.one_in(3);
         match (self.weather, &mut message.nature) {
             (Weather::Away, _) => End::Session,
             (_, Nature::Poison(times)) => again(times, End::Lost, done),
@@ -368,7 +370,7 @@ impl World {
                 again(times, End::Deferred { taken: false, deferral }, done)
             }
             (_, Nature::Silent(times)) => again(times, End::Unknown, done),
-            (_, Nature::Many(times)) => again(times, End::LeftOver, done),
+            (_, Nature::Many(times)) => again(times, End::LeftOver { taken: some_taken }, done),
         }
     }
 
@@ -391,7 +393,7 @@ impl World {
     }
 
     fn check(&self, due: QueueId, message: &Message, end: &End, ruling: &Ruling) {
-        let taken = matches!(end, End::Done { taken: true, .. } | End::LeftOver);
+        let taken = matches!(end, End::Done { taken: true, .. } | End::LeftOver { taken: true });
         let was_in_line = message.standing.aside.is_none();
         if taken && was_in_line && !ruling.closes_breaker {
             let passed =
@@ -454,13 +456,13 @@ impl World {
     }
 
     fn obey(&mut self, due: QueueId, mut message: Message, end: End, ruling: Ruling) {
-        let taken = matches!(end, End::Done { taken: true, .. } | End::LeftOver);
+        let taken = matches!(end, End::Done { taken: true, .. } | End::LeftOver { taken: true });
         if taken {
             self.held = Duration::ZERO;
             self.stepped_aside = None;
         }
         self.check_general(&message, &end, &ruling);
-        if end == End::LeftOver {
+        if matches!(end, End::LeftOver { .. }) {
             // The rest goes next.
             message.last_aside_try = None;
         }

@@ -60,7 +60,10 @@ pub enum End {
         refused: Option<Setback>,
     },
     /// The server takes only so many recipients at once, and nobody was deferred.
-    LeftOver,
+    LeftOver {
+        /// In this transaction the server took the message for somebody.
+        taken: bool,
+    },
     /// Recipients wait because the server said so.
     Deferred {
         /// In this transaction the server took the message for somebody.

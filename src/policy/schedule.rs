@@ -219,13 +219,14 @@ impl Schedule {
         now: Monotonic,
     ) -> Ruling {
         let taken = match end {
-            End::Done { taken, .. } | End::Deferred { taken, .. } => taken,
-            End::LeftOver => true,
+            End::Done { taken, .. } | End::Deferred { taken, .. } | End::LeftOver { taken } => taken,
             End::Session | End::Lost | End::Unknown => false,
         };
         let closes_breaker = taken && self.delivered(id, now);
         let ruling = match end {
-            End::Done { given_up: true, taken: false, .. } | End::Deferred { taken: false, .. }
+            End::Done { given_up: true, taken: false, .. }
+            | End::Deferred { taken: false, .. }
+            | End::LeftOver { taken: false }
                 if self.breaker.is_open() =>
             {
                 self.refused_while_open(id, standing, now)
@@ -234,7 +235,7 @@ impl Schedule {
                 let refused = refused.filter(|_| given_up && !taken);
                 self.done(id, standing, (given_up, refused), queue, now)
             }
-            End::LeftOver => {
+            End::LeftOver { .. } => {
                 self.usable.answered(now);
                 Ruling::new(standing, Fate::Waits, Then::Proceed).with(self.end_trial(id, queue))
             }

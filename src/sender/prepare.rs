@@ -127,7 +127,8 @@ impl Audience {
         }
         if self.waiting().next().is_some() {
             // The rest goes next, from the head of the line.
-            return (End::LeftOver, String::new());
+            let cause = self.refused(news).map(|(_, cause)| cause);
+            return (End::LeftOver { taken }, cause.unwrap_or_default());
         }
         let all_taken = self.recipients.iter().all(|r| matches!(r.outcome, Some(Outcome::Delivered(_))));
         let (refused, cause) = self.refused(news).unzip();

@@ -461,3 +461,28 @@ async fn failures_of_many_recipients_are_remembered_over_a_restart() {
     }
     assert_eq!((bench.spool.counts().failed, bench.spool.counts().in_line), (0, 3), "the breaker is open");
 }
+
+#[tokio::test]
+async fn a_message_that_is_refused_with_recipients_left_over_closes_no_breaker() {
+    let bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        bench.accept(name, &format!("{name}@example.com"));
+    }
+    bench.accept("two", "x@example.com, y@example.com");
+    let (port, _told) = server(|asked| match asked {
+        "two" => "554 5.7.1 not you",
+        "RCPT TO:<y@example.com>" => "452 4.5.3 too many",
+        _ if asked.starts_with("RCPT") && !asked.contains("<x@") => "550 5.7.1 not you",
+        _ => "250 ok",
+    })
+    .await;
+    let mut sender = bench.sender(port);
+    for _ in 0..6 {
+        bench.pass(&mut sender).await;
+        let Some(SenderState::BreakerOpen { cause, .. }) = said(&sender) else {
+            panic!("{:?}", said(&sender))
+        };
+        assert!(cause.contains("5.7.1 not you"), "{cause}");
+    }
+    assert_eq!((bench.spool.counts().failed, bench.spool.counts().in_line), (0, 4));
+}
