@@ -7,10 +7,10 @@ use std::fmt;
 use std::io;
 
 use crate::fs::File;
-use crate::mail::{Envelope, Mailbox};
+use crate::mail::{Envelope, Mailbox, Origin};
 use crate::message::{
-    self, Canonical, DotStuffer, Facts, HEADER_MAX, HeadText, Header, Identity, NoEnvelope, Plan, Refusal,
-    Scan, SevenBit, Survey, Unconvertible, Unreadable, WireOptions,
+    self, Canonical, DotStuffer, DotUnstuffer, Facts, HEADER_MAX, HeadText, Header, Identity, NoEnvelope,
+    Plan, Refusal, Scan, SevenBit, Survey, Unconvertible, Unreadable, WireOptions,
 };
 use crate::net::BodySource;
 use crate::spool::Name;
@@ -42,6 +42,8 @@ pub struct Outgoing {
     has_dkim: bool,
     head: Vec<u8>,
     body_offset: u64,
+    /// Its producer doubles dots.
+    unstuff: bool,
     seven: Option<Plan>,
     is_converted: bool,
     unconvertible: Option<Unconvertible>,
@@ -77,12 +79,17 @@ pub enum Unsendable {
 }
 
 impl Outgoing {
-    /// Reads the message in `file` once from end to end.
+    /// Reads the message in `file`, which came by `origin`, once from end to end.
     ///
     /// # Errors
     ///
     /// Why it cannot be sent, whatever the server.
-    pub fn read(file: &dyn File, name: &Name, options: &Options) -> Result<Outgoing, Unsendable> {
+    pub fn read(
+        file: &dyn File,
+        name: &Name,
+        options: &Options,
+        origin: &Origin,
+    ) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
         let identity = Identity { from: options.from.as_ref(), domain: options.domain.as_deref() };
         let addressed = message::address(&header, &prefix, &identity).map(|a| Addressed {
@@ -90,7 +97,7 @@ impl Outgoing {
             unreadable: a.unreadable,
             dropped: a.dropped,
         });
-        Outgoing::compose(file, name, options, (header, prefix), addressed)
+        Outgoing::compose(file, name, options, (header, prefix), addressed, origin.unstuff)
     }
 
     /// The same for a message whose envelope was given beside it: what its bytes say of one is not read, and a block of
@@ -107,7 +114,7 @@ impl Outgoing {
     ) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
         let addressed = Ok(Addressed { envelope, unreadable: Vec::new(), dropped: Vec::new() });
-        Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed)
+        Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed, false)
     }
 
     fn compose(
@@ -116,6 +123,7 @@ impl Outgoing {
         options: &Options,
         (header, prefix): (Header, Vec<u8>),
         addressed: Result<Addressed, NoEnvelope>,
+        unstuff: bool,
     ) -> Result<Outgoing, Unsendable> {
         let wire = WireOptions {
             queue_id: name.id,
@@ -127,7 +135,7 @@ impl Outgoing {
         let head = message::head(&header, &prefix, &wire);
         let mut facts = Facts::of_head(&head, &header);
         let body_offset = header.body_offset() as u64;
-        let mut body = CanonicalBody::new(file, body_offset);
+        let mut body = CanonicalBody::new(file, body_offset, unstuff);
         let mut block = Vec::with_capacity(BLOCK);
         let mut more = true;
         while more {
@@ -142,6 +150,7 @@ impl Outgoing {
             has_dkim,
             head,
             body_offset,
+            unstuff,
             seven: None,
             is_converted: false,
             unconvertible: None,
@@ -178,7 +187,7 @@ impl Outgoing {
 
     fn survey(&self, file: &dyn File) -> io::Result<Result<Plan, Unconvertible>> {
         let mut survey = Survey::new();
-        let mut body = CanonicalBody::new(file, self.body_offset);
+        let mut body = CanonicalBody::new(file, self.body_offset, self.unstuff);
         let mut block = self.head.clone();
         let mut more = true;
         while more {
@@ -223,7 +232,7 @@ impl Outgoing {
     fn text<'a>(&'a self, file: &'a dyn File) -> Text<'a> {
         Text {
             head: Some(&self.head),
-            body: CanonicalBody::new(file, self.body_offset),
+            body: CanonicalBody::new(file, self.body_offset, self.unstuff),
             seven: self.seven.as_ref().map(SevenBit::new),
             canonical: Vec::new(),
         }
@@ -267,24 +276,41 @@ struct CanonicalBody<'a> {
     file: &'a dyn File,
     offset: u64,
     canonical: Canonical,
+    dots: Option<DotUnstuffer>,
     raw: Vec<u8>,
+    lines: Vec<u8>,
 }
 
 impl<'a> CanonicalBody<'a> {
-    fn new(file: &'a dyn File, offset: u64) -> Self {
-        CanonicalBody { file, offset, canonical: Canonical::new(), raw: vec![0; BLOCK] }
+    fn new(file: &'a dyn File, offset: u64, unstuff: bool) -> Self {
+        let dots = unstuff.then(DotUnstuffer::new);
+        CanonicalBody {
+            file,
+            offset,
+            canonical: Canonical::new(),
+            dots,
+            raw: vec![0; BLOCK],
+            lines: Vec::new(),
+        }
     }
 
     /// Appends the next piece. False behind the last.
     fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let read = self.file.read_at(&mut self.raw, self.offset)?;
-        if read == 0 {
-            self.canonical.finish(out);
-            return Ok(false);
-        }
         self.offset += read as u64;
-        self.canonical.push(&self.raw[..read], out);
-        Ok(true)
+        let mut push = |out: &mut Vec<u8>| match read {
+            0 => self.canonical.finish(out),
+            _ => self.canonical.push(&self.raw[..read], out),
+        };
+        match &mut self.dots {
+            None => push(out),
+            Some(dots) => {
+                self.lines.clear();
+                push(&mut self.lines);
+                dots.push(&self.lines, out);
+            }
+        }
+        Ok(read > 0)
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::answer::{Code, NotDone, Refused, Sent};
 use super::request::Handed;
-use crate::mail::{QueueIdSource, UnixTime};
+use crate::mail::{Origin, QueueIdSource, UnixTime};
 use crate::message::NoEnvelope;
 use crate::outgoing::{self, Outgoing, Unsendable};
 use crate::spool::{Name, Spool, Submission};
@@ -71,7 +71,7 @@ impl<'a> Intake<'a> {
         let name = Name::new(QueueIdSource::primed(None).draw(now), now, OsStr::new(label));
         let read = submission.file().map(|file| match &handed.envelope {
             Some(envelope) => Outgoing::read_given(file, &name, &options.outgoing, envelope.clone()),
-            None => Outgoing::read(file, &name, &options.outgoing),
+            None => Outgoing::read(file, &name, &options.outgoing, &Origin::default()),
         });
         match read {
             Some(Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }))

@@ -6,6 +6,7 @@
 mod address;
 mod dsn;
 mod envelope;
+mod origin;
 mod outcome;
 mod queue_id;
 mod reply;
@@ -14,6 +15,7 @@ mod time;
 pub use address::{Mailbox, MailboxError};
 pub use dsn::Dsn;
 pub use envelope::{Envelope, ReversePath};
+pub use origin::{ForceFrom, Origin};
 pub use outcome::{Outcome, Stage};
 pub use queue_id::{QueueId, QueueIdError, QueueIdSource};
 pub use reply::{EnhancedStatusCode, Reply, Severity};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{IGNORED_AFTER, NO_ROOM_AGAIN, OPEN_AFTER, Options, Pattern, Pickup, RenamedWriter, bytes};
 use crate::fs::{Dir, File, Stat};
-use crate::mail::{Monotonic, UnixTime};
+use crate::mail::{Monotonic, Origin, UnixTime};
 use crate::message::{NoEnvelope, Refusal};
 use crate::outgoing::{Outgoing, Unsendable};
 use crate::report::Report;
@@ -139,7 +139,7 @@ pub(super) fn examine(
 ) -> Option<(Failed, String)> {
     let read = match options.max_message_size.and_then(|max| too_long(file.stat().ok()?.size, max)) {
         Some(refusal) => Err(Unsendable::Refused(refusal)),
-        None => Outgoing::read(file, name, &options.outgoing),
+        None => Outgoing::read(file, name, &options.outgoing, &Origin::default()),
     };
     let reason = match read {
         Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }) => refusal.to_string(),

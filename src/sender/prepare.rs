@@ -51,7 +51,9 @@ impl Prepared {
     ) -> Result<Prepared, NotReady> {
         let outgoing = match record.and_then(given_envelope) {
             Some(envelope) => Outgoing::read_given(file, name, options, envelope),
-            None => Outgoing::read(file, name, options),
+            None => {
+                Outgoing::read(file, name, options, &record.map(|r| r.origin.clone()).unwrap_or_default())
+            }
         };
         let mut outgoing = outgoing.map_err(NotReady::Unsendable)?;
         let audience = audience(record, &outgoing).map_err(NotReady::NoEnvelope)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mail::{Dsn, Envelope, Mailbox, Outcome, ReversePath, UnixTime};
+use crate::mail::{Dsn, Envelope, Mailbox, Origin, Outcome, ReversePath, UnixTime};
 use crate::policy::Age;
 
 const VERSION: u32 = 1;
@@ -33,6 +33,9 @@ pub struct Record {
     /// The envelope was given beside the message, and what its bytes say of one is not read.
     #[serde(default, skip_serializing_if = "is_false")]
     pub given: bool,
+    /// Where it came from, as far as neither its bytes nor its file tell.
+    #[serde(default, skip_serializing_if = "Origin::is_empty")]
+    pub origin: Origin,
     /// Set when the failure was decided; from then on it is rolled forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -111,6 +114,7 @@ impl Record {
             age: None,
             held: false,
             given: false,
+            origin: Origin::default(),
             failed: None,
         }
     }
