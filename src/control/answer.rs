@@ -18,6 +18,8 @@ pub enum Answer {
     Messages(Messages),
     /// To `show`.
     Shown(Box<Shown>),
+    /// To what became of a message.
+    Became(Became),
     /// To `retry`, `remove`, `hold`, `release`.
     Steered(Steered),
     /// To `pause` and `resume`.
@@ -179,6 +181,10 @@ pub enum State {
     Failed,
     /// Gone for good.
     Removed,
+    /// Taken by the smarthost for every recipient.
+    Delivered,
+    /// Not in the spool, and what became of it is not known any more.
+    Unknown,
 }
 
 /// One message with all that is known of it.
@@ -197,6 +203,19 @@ pub struct Shown {
     pub unknown_ends: u32,
     /// Why it was given up, for people.
     pub report: Option<String>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Became {
+    /// Its queue id.
+    pub id: String,
+    /// Delivered, failed, removed or unknown; otherwise it is still on its way.
+    pub state: State,
+    /// What is known of each recipient, with the server's words.
+    pub recipients: Vec<Recipient>,
+    /// What else was wrong with it, or why it is held.
+    pub problems: Vec<String>,
 }
 
 /// What was done to a message.
@@ -387,6 +406,8 @@ impl fmt::Display for State {
             State::Sending => "sending",
             State::Failed => "failed",
             State::Removed => "removed",
+            State::Delivered => "delivered",
+            State::Unknown => "unknown",
         })
     }
 }

@@ -118,6 +118,7 @@ fn answer_to(request: &Request, bytes: &[u8]) -> serde_json::Result<Answer> {
         Request::Status => Answer::Status(read(bytes)?),
         Request::List(_) => Answer::Messages(read(bytes)?),
         Request::Show(_) => Answer::Shown(read(bytes)?),
+        Request::Outcome(..) => Answer::Became(read(bytes)?),
         Request::Steer(..) => Answer::Steered(read(bytes)?),
         Request::Pause | Request::Resume => Answer::Pause(read(bytes)?),
         Request::Flush => Answer::Flushed(read(bytes)?),

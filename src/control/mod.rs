@@ -5,6 +5,7 @@
 //! and [`Client`] carry the same requests and answers over the socket (docs/CONTROL.md).
 
 mod answer;
+mod became;
 mod client;
 mod desk;
 mod find;
@@ -16,9 +17,10 @@ mod socket;
 pub mod view;
 
 pub use answer::{
-    Answer, Code, FlushEnd, Flushed, Left, Message, Messages, NotDone, Oldest, Pause, Recipient, Refused,
-    Reloaded, Sent, Shown, State, Status, Steered, Warning,
+    Answer, Became, Code, FlushEnd, Flushed, Left, Message, Messages, NotDone, Oldest, Pause, Recipient,
+    Refused, Reloaded, Sent, Shown, State, Status, Steered, Warning,
 };
+pub use became::became;
 pub use client::{Client, ClientError};
 pub use desk::Desk;
 pub use intake::{Intake, Options as IntakeOptions};

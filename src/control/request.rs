@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 
 use super::answer::{Code, Refused, State};
-use crate::mail::{Envelope, Mailbox, ReversePath};
+use crate::mail::{Envelope, Mailbox, QueueId, ReversePath};
 
 /// A request. What is not here cannot be asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub enum Request {
     List(Option<State>),
     /// One message.
     Show(String),
+    /// What became of one message; if nothing did yet, wait for it for so many seconds.
+    Outcome(String, u64),
     /// Something to be done to one message.
     Steer(Steer, String),
     /// Send nothing until [`Request::Resume`].
@@ -61,7 +63,12 @@ pub(super) struct Line {
 impl Request {
     /// Whether everybody who can connect may ask for it; the rest is for root and the spool's owner.
     pub fn is_for_all(&self) -> bool {
-        matches!(self, Request::Status | Request::Send(_))
+        match self {
+            Request::Status | Request::Send(_) => true,
+            // Whoever handed it in was told its queue id, which nobody can guess.
+            Request::Outcome(which, _) => QueueId::from_str(which).is_ok(),
+            _ => false,
+        }
     }
 
     pub(super) fn line(&self) -> Line {
@@ -71,6 +78,7 @@ impl Request {
             Request::List(None) => ("GET", "/v1/messages".to_owned()),
             Request::List(Some(state)) => ("GET", format!("/v1/messages?state={state}")),
             Request::Show(which) => ("GET", message(which, "")),
+            Request::Outcome(which, wait) => ("GET", message(which, &format!("/outcome?wait={wait}"))),
             Request::Steer(Steer::Remove, which) => ("DELETE", message(which, "")),
             Request::Steer(Steer::Retry, which) => ("POST", message(which, "/retry")),
             Request::Steer(Steer::Hold, which) => ("POST", message(which, "/hold")),
@@ -96,6 +104,7 @@ impl Request {
         let takes: &[&str] = match (method, &parts[..]) {
             ("GET", ["messages"]) => &["state"],
             ("POST", ["messages"]) => &["name", "from", "to"],
+            ("GET", ["messages", _, "outcome"]) => &["wait"],
             _ => &[],
         };
         if let Some((key, _)) = pairs.iter().find(|(key, _)| !takes.contains(&key.as_str())) {
@@ -109,6 +118,10 @@ impl Request {
             }
             ("POST", ["messages"]) => Request::Send(Handed::read(&pairs)?),
             ("GET", ["messages", which]) => Request::Show(decode(which)?),
+            ("GET", ["messages", which, "outcome"]) => {
+                let wait = pairs.last().map_or(Ok(0), |(_, value)| seconds(value))?;
+                Request::Outcome(decode(which)?, wait)
+            }
             ("DELETE", ["messages", which]) => Request::Steer(Steer::Remove, decode(which)?),
             ("POST", ["messages", which, "retry"]) => Request::Steer(Steer::Retry, decode(which)?),
             ("POST", ["messages", which, "hold"]) => Request::Steer(Steer::Hold, decode(which)?),
@@ -120,6 +133,15 @@ impl Request {
             _ => return Err(unknown()),
         })
     }
+}
+
+/// How long is waited.
+fn seconds(text: &str) -> Result<u64, Refused> {
+    // parse takes a sign.
+    let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
+        Refused::new(Code::BadRequest, format!("expected a number of seconds to wait, found {text:?}"))
+    })
 }
 
 /// A state in which a message can be listed.
@@ -243,6 +265,7 @@ mod tests {
             Request::List(None),
             Request::List(Some(State::Failed)),
             Request::Show("door 3/../x?y#z".into()),
+            Request::Outcome("door 3".into(), 25),
             Request::Pause,
             Request::Resume,
             Request::Flush,
@@ -272,6 +295,8 @@ mod tests {
             ("GET", "/v1/messages", "state=gone", Code::BadRequest),
             ("GET", "/v1/messages", "sate=failed", Code::BadRequest),
             ("POST", "/v1/pause", "now", Code::BadRequest),
+            ("GET", "/v1/messages/1/outcome", "wait=+5", Code::BadRequest),
+            ("GET", "/v1/messages/1/outcome", "wait=", Code::BadRequest),
             ("POST", "/v1/messages", "to=a@example.com", Code::BadRequest),
             ("POST", "/v1/messages", "from=a@example.com", Code::BadRequest),
             ("POST", "/v1/messages", "from=a@example.com&to=nobody", Code::BadRequest),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::due::{restated, standing};
 use super::prepare::{Audience, NotReady, Prepared, takes};
-use super::{Sender, Stop, Trouble};
+use super::{Ended, MessageEnd, Sender, Stop, Trouble};
 use crate::mail::{Mailbox, Outcome, QueueId};
 use crate::message::{NoEnvelope, Refusal};
 use crate::net::Connection;
@@ -153,8 +153,12 @@ impl Sender {
         }
         let mut record = restated(in_flight.record(), ruling.standing);
         audience.write_to(&mut record);
+        let id = in_flight.name().id;
         match ruling.fate {
-            Fate::Delivered => self.spool.deliver(in_flight)?,
+            Fate::Delivered => {
+                self.spool.deliver(in_flight)?;
+                self.outcomes.note(id, audience.ended(MessageEnd::Delivered));
+            }
             Fate::Failed => self.give_up(in_flight, record, &audience)?,
             Fate::Expired(expiry) => self.expire(in_flight, record, audience, expiry)?,
             Fate::Waits => self.spool.defer(in_flight, Some(record))?,
@@ -191,7 +195,10 @@ impl Sender {
     pub(super) fn bring_back(&self, ids: &[QueueId]) -> Result<(), SpoolError> {
         for id in ids {
             match self.spool.retry(*id, Place::Line)? {
-                Ok(name) => tracing::warn!(%id, file = name.label(), "brought-back"),
+                Ok(name) => {
+                    self.outcomes.forget(*id);
+                    tracing::warn!(%id, file = name.label(), "brought-back");
+                }
                 // It waits, or an operator was there first.
                 Err(why) => tracing::debug!(%id, %why, "not-brought-back"),
             }
@@ -220,7 +227,7 @@ impl Sender {
         audience.expire();
         audience.write_to(&mut record);
         record.failed = Some(failed);
-        self.spool.fail(in_flight, &record)
+        self.fail(in_flight, &record, audience.ended(MessageEnd::Failed))
     }
 
     fn rule(&mut self, in_flight: &InFlight, end: End) -> Ruling {
@@ -267,7 +274,14 @@ impl Sender {
             report = in_flight.name().report(),
             "failed"
         );
-        self.spool.fail(in_flight, &record)
+        self.fail(in_flight, &record, audience.ended(MessageEnd::Failed))
+    }
+
+    fn fail(&self, in_flight: InFlight, record: &Record, ended: Ended) -> Result<(), SpoolError> {
+        let id = in_flight.name().id;
+        self.spool.fail(in_flight, record)?;
+        self.outcomes.note(id, ended);
+        Ok(())
     }
 
     fn failed(&self, in_flight: &InFlight, audience: &Audience) -> Failed {
@@ -304,7 +318,9 @@ impl Sender {
         // An envelope that was given stands nowhere else.
         let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
         record.failed = Some(self.failure(&in_flight, &[], &[refusal.to_string()]));
-        self.spool.fail(in_flight, &record)?;
+        let problems = vec![refusal.to_string()];
+        let ended = Ended { how: MessageEnd::Failed, recipients: Vec::new(), problems };
+        self.fail(in_flight, &record, ended)?;
         Ok(Attempt::NotSent)
     }
 

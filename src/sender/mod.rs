@@ -11,6 +11,7 @@ mod failover;
 mod hosts;
 mod known;
 mod open;
+mod outcomes;
 mod prepare;
 mod say;
 mod state;
@@ -37,6 +38,7 @@ use open::open;
 
 pub use known::Known;
 pub use open::{LoginOptions, Proof, SecretReader, Smarthost};
+pub use outcomes::{End as MessageEnd, Ended, Outcomes};
 pub use state::{HeldMessage, OutOfService, Said, SenderState};
 pub use trouble::Trouble;
 pub use wake::{Pass, Stop, Wake};
@@ -111,6 +113,7 @@ pub struct Sender {
     delivered: u64,
     /// The last flush that was heard of.
     flushes: u64,
+    outcomes: Arc<Outcomes>,
 }
 
 impl Sender {
@@ -137,6 +140,7 @@ impl Sender {
             said_certificate: None,
             delivered: 0,
             flushes: 0,
+            outcomes: Arc::default(),
         };
         sender.recall();
         sender

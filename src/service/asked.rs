@@ -10,12 +10,18 @@ use tokio::time::{sleep, timeout};
 use super::{Service, flush, setup};
 use crate::control::{
     Answer, Asked, Body, Code, Desk, Flushed, Handed, Intake, IntakeOptions, NotDone, Piece, Refused,
-    Request, Sent, view,
+    Request, Sent, Steer, became, view,
 };
 use crate::fs::{Clock, Dir};
+use crate::mail::QueueId;
 use crate::pickup::{Hint, Pattern};
-use crate::sender::Wake;
+use crate::sender::{Ended, MessageEnd, Wake};
 use crate::spool::{Name, Spool, SpoolError};
+
+/// How long at most is waited for what becomes of a message, before it is said that nothing did.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(25);
+/// So many may wait at once: each has a connection, and others want to be heard. The others are answered at once.
+const OUTCOMES_AWAITED: usize = 12;
 
 /// How long messages that are being handed in hold up a new configuration.
 const HANDS_WITHIN: Duration = Duration::from_secs(10);
@@ -92,6 +98,7 @@ impl Service<'_> {
         let desk = Desk::new(&spool, &*clock);
         let done = match request {
             Request::Steer(steer, which) => desk.steer(steer, &which).map(|(id, steered)| {
+                self.note(steer, id);
                 wake.due_now(id);
                 Answer::Steered(steered)
             }),
@@ -111,6 +118,10 @@ impl Service<'_> {
             }
             Request::Flush => {
                 self.flush(hands, answer);
+                return Ok(false);
+            }
+            Request::Outcome(which, wait) => {
+                self.await_outcome(hands, which, Duration::from_secs(wait).min(OUTCOME_WITHIN), answer);
                 return Ok(false);
             }
             Request::Send(handed) => {
@@ -154,6 +165,54 @@ impl Service<'_> {
             };
             let flushed: Flushed = flush::flushed(pass.end, pass.delivered, &spool);
             tell(answer, Ok(Answer::Flushed(flushed)));
+        });
+    }
+
+    /// What an operator did to a message, for those who wait for what becomes of it.
+    fn note(&self, steer: Steer, id: QueueId) {
+        let removed = Ended { how: MessageEnd::Removed, recipients: Vec::new(), problems: Vec::new() };
+        match steer {
+            Steer::Remove => self.outcomes.note(id, removed),
+            Steer::Retry => self.outcomes.forget(id),
+            Steer::Hold | Steer::Release => {}
+        }
+    }
+
+    fn await_outcome(
+        &self,
+        hands: &mut Hands,
+        which: String,
+        wait: Duration,
+        answer: oneshot::Sender<Result<Answer, Refused>>,
+    ) {
+        let (spool, outcomes) = (self.spool.clone(), self.outcomes.clone());
+        let is_crowded = outcomes.awaited() >= OUTCOMES_AWAITED;
+        let mut changes = outcomes.changes();
+        let mut started_anew = hands.started_anew.subscribe();
+        hands.waiting.spawn(async move {
+            let mut time = std::pin::pin!(sleep(wait));
+            let mut which = which;
+            let became = loop {
+                // Here, on the loop's thread: no step of the sender comes between.
+                let became = match became(&spool, &outcomes, &which) {
+                    Ok((id, became)) => {
+                        which = id.to_string();
+                        became
+                    }
+                    Err(refused) => break Err(refused),
+                };
+                if became.is_final() || is_crowded {
+                    break Ok(became);
+                }
+                tokio::select! {
+                    // The other end lives as long as this.
+                    _ = changes.changed() => {}
+                    () = &mut time => break Ok(became),
+                    // Pickup and sender start anew: whoever wants to know more asks again.
+                    _ = started_anew.wait_for(|anew| *anew) => break Ok(became),
+                }
+            };
+            tell(answer, became.map(Answer::Became));
         });
     }
 

@@ -49,6 +49,10 @@ pub fn carry_out(
             Refused::new(Code::Unavailable, "no service runs on this spool: nothing has to be reloaded");
         return Err(refused.into());
     }
+    if let Request::Outcome(..) = request {
+        let refused = Refused::new(Code::Unavailable, "no service runs on this spool: nobody delivers");
+        return Err(refused.hint("pillarbox flush").into());
+    }
     let spool = open_spool(config, command).map_err(LocalError::Start)?;
     recover(&spool)?;
     let desk = Desk::new(&spool, &SystemClock);
@@ -60,7 +64,7 @@ pub fn carry_out(
         Request::Resume => desk.resume().map(Answer::Pause),
         Request::Send(handed) => return Ok(Answer::Sent(take(config, &spool, handed, upload.take())?)),
         Request::Flush => return flush::flush(config, spool).map(Answer::Flushed),
-        Request::Status | Request::List(_) | Request::Show(_) | Request::Reload => {
+        Request::Status | Request::List(_) | Request::Show(_) | Request::Outcome(..) | Request::Reload => {
             return Err(Refused::new(Code::BadRequest, "nothing to be done").into());
         }
     };

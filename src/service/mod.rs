@@ -26,7 +26,7 @@ use crate::control::{Asked, Code, Refused, Reloaded, Server, listen};
 use crate::fs::{Clock, Dir, SystemClock};
 use crate::pickup::{Driver, Hint, Pickup};
 use crate::policy::Memory;
-use crate::sender::{Sender, Stop, Wake};
+use crate::sender::{Outcomes, Sender, Stop, Wake};
 use crate::spool::{Accepted, Recovered, Spool, SpoolError};
 
 use asked::Hands;
@@ -115,6 +115,8 @@ struct Service<'a> {
     manager: Manager,
     /// What the last sender knew.
     memory: Option<Memory>,
+    /// What became of the last messages.
+    outcomes: Arc<Outcomes>,
 }
 
 async fn serve(settings: Settings<'_>, spool: Arc<Spool>) -> Result<(), ServiceError> {
@@ -161,7 +163,9 @@ impl<'a> Service<'a> {
     fn new(settings: Settings<'a>, spool: Arc<Spool>, manager: Manager) -> Service<'a> {
         let (asking, asked) = async_mpsc::unbounded_channel();
         let (clock, facts) = (Arc::new(SystemClock), Arc::default());
-        let service = Service { settings, spool, clock, facts, asking, asked, manager, memory: None };
+        let outcomes = Arc::default();
+        let service =
+            Service { settings, spool, clock, facts, asking, asked, manager, memory: None, outcomes };
         service.take_over();
         service
     }
@@ -282,6 +286,7 @@ impl<'a> Service<'a> {
             .map_err(ServiceError::System)?;
         let telling = tokio::spawn(self.manager.clone().follow(spool.clone(), wake.clone()));
         let mut sender = Sender::new(spool.clone(), clock, setup::sender_options(&self.settings.config));
+        sender.tell_outcomes(self.outcomes.clone());
         if let Some(memory) = self.memory.take() {
             sender.go_on_from(&memory);
         }

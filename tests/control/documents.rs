@@ -120,6 +120,7 @@ fn control_md_names_every_route_and_every_code() {
         "GET /v1/status",
         "GET /v1/messages",
         "GET /v1/messages/ID",
+        "GET /v1/messages/ID/outcome",
         "POST /v1/messages",
         "POST /v1/messages/ID/retry",
         "POST /v1/messages/ID/hold",
