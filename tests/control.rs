@@ -6,6 +6,8 @@
 #[expect(dead_code, reason = "promises.rs uses the rest")]
 mod support;
 
+#[path = "control/compose.rs"]
+mod compose;
 #[path = "control/documents.rs"]
 mod documents;
 #[path = "control/flush.rs"]

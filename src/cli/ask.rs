@@ -76,7 +76,8 @@ impl Desk {
                 return answer.map_err(NoAnswer::Failed);
             }
             // It is enough to know where the spool is, to keep a message.
-            if let Some(error) = self.config_error.as_ref().filter(|_| !matches!(request, Request::Send(_))) {
+            let is_enough = matches!(request, Request::Send(_) | Request::Outcome(..));
+            if let Some(error) = self.config_error.as_ref().filter(|_| !is_enough) {
                 return Err(NoAnswer::Failed(error.clone()));
             }
             let by = match service::carry_out(&self.config, self.command, request, &mut upload) {
@@ -93,6 +94,11 @@ impl Desk {
             tries -= 1;
             std::thread::park_timeout(BETWEEN);
         }
+    }
+
+    /// Has the service do it; `None` if none runs.
+    pub(super) fn ask_service_alone(&self, request: &Request) -> Option<Result<Answer, Failure>> {
+        self.ask_service(request, &mut None)
     }
 
     /// `None` if no service runs.

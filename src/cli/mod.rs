@@ -42,7 +42,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Flush(flush::Args),
-    Send(send::Args),
+    Send(Box<send::Args>),
     Init(init::Args),
     Status(status::Args),
     List(list::Args),
@@ -94,7 +94,7 @@ pub fn main() -> u8 {
     let result = match command {
         Command::Run(args) => run::run(&args),
         Command::Flush(args) => flush::run(&args),
-        Command::Send(args) => send::run(args),
+        Command::Send(args) => send::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Status(args) => status::run(&args),
         Command::List(args) => list::run(&args),

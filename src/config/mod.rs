@@ -23,6 +23,7 @@ pub use check::is_here;
 pub use error::ConfigError;
 pub use load::{Overrides, accept_only, default_file, load};
 pub use password::Password;
+pub use value::parse_duration;
 
 /// The commented file with every default.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");

@@ -6,7 +6,11 @@ use crate::policy::Rate;
 use crate::smtp::Protocol;
 
 /// A span of time: a whole number with a unit, `500ms`, `30s`, `5m`, `2h`, `14d`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// What would be one.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let error = || {
         format!("expected a span of time like \"500ms\", \"30s\", \"5m\", \"2h\" or \"14d\", found {text:?}")
     };
