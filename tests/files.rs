@@ -433,3 +433,31 @@ fn what_is_renamed_over_a_file_that_is_taken_is_taken_or_left_but_whole() {
     assert!(!service.log().contains("spool-fault"), "{}", service.log());
     assert_eq!(service.stop(), 0);
 }
+
+/// A producer that writes in place: the header, then for three seconds nothing, then the rest.
+#[test]
+fn a_header_a_pause_of_three_seconds_and_the_rest_through_one_handle_are_one_message() {
+    let server = Server::start();
+    let stage = Stage::new(&plain(server.port()), "received = false");
+    let service = stage.run();
+    let bytes = letter("pause", b"first\n.\nlast\n");
+    // Cut in the middle of the header, and again in the middle of a line of the text.
+    let (head, rest) = bytes.split_at(20);
+    let (text, end) = rest.split_at(rest.len() - 3);
+    let mut file = File::create_new(stage.pickup().join("pause.eml")).unwrap();
+    file.write_all(head).unwrap();
+    // What comes behind it passes it by.
+    stage.drop_in("other.eml", letter("other", b"x\n"));
+    server.wait_taken(1);
+    for piece in [text, end] {
+        pass_time(Duration::from_secs(3));
+        assert_eq!(server.subjects(), ["other"], "it was taken before it was whole");
+        file.write_all(piece).unwrap();
+    }
+    drop(file);
+    server.wait_taken(2);
+    assert!(server.taken()[1].bytes == wire(&bytes), "{:?}", server.taken()[1]);
+    stage.wait_empty();
+    assert!(!service.log().contains("refused"), "{}", service.log());
+    assert_eq!(service.stop(), 0);
+}
