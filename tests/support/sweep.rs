@@ -9,6 +9,8 @@ mod mixed;
 #[path = "one_shot.rs"]
 mod one_shot;
 mod ptrace;
+#[path = "served.rs"]
+mod served;
 mod sink;
 
 use std::env;
@@ -32,6 +34,8 @@ const MESSAGES: usize = 10;
 const WORKERS: usize = 2;
 /// No single run takes nearly as long; one that does hangs.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How often it is looked whether something holds of which no arrival tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// One pass is enough; more would be a finding, more than these a failure.
 const FLUSHES: usize = 5;
 /// A sweep that has used up this much leaves out what only says the same again, and says so.
@@ -230,7 +234,10 @@ fn beside(
         let producer = scope.spawn(move || -> io::Result<()> {
             let Ok(service) = receiver.recv() else { return Ok(()) };
             produce(&|done| {
-                sink.wait(LIMIT, |arrivals| done(arrivals) || gone.load(Ordering::SeqCst));
+                // What is no arrival wakes nobody: it is looked at now and then.
+                let mut looks = 0..LIMIT.as_millis() / LOOK_AGAIN.as_millis();
+                let holds = |arrivals: &[Arrival]| done(arrivals) || gone.load(Ordering::SeqCst);
+                looks.any(|_| sink.wait(LOOK_AGAIN, holds));
             })?;
             service.signal(libc::SIGTERM)
         });
