@@ -8,7 +8,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, Divan};
 use pillarbox::fs::{Clock as _, Lock, RealFs, SystemClock, make_spool};
 use pillarbox::mail::{QueueIdSource, Reply, Stage, UnixTime};
-use pillarbox::message::{self, Canonical, DotStuffer, Header, Identity, Scan, WireOptions};
+use pillarbox::message::{self, Canonical, DotStuffer, Forced, Header, Identity, Scan, WireOptions};
 use pillarbox::policy::classify;
 use pillarbox::spool::{Candidate, Spool};
 
@@ -57,6 +57,7 @@ fn wire_form(bencher: Bencher<'_, '_>) {
         accepted: UnixTime::from_secs(1),
         hostname: "box.example.com",
         from: None,
+        forced: &Forced::default(),
         received: true,
     };
     bencher.counter(BytesCount::of_slice(&bytes)).bench(|| {

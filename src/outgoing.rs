@@ -3,30 +3,37 @@
 //! The bytes on disk are never changed; what goes over the wire is made anew at each attempt, and is the same each
 //! time (the time in it is that of acceptance).
 
+mod senders;
+
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::fs::File;
 use crate::mail::{Envelope, Mailbox, Origin};
 use crate::message::{
-    self, Canonical, DotStuffer, DotUnstuffer, Facts, HEADER_MAX, HeadText, Header, Identity, NoEnvelope,
-    Plan, Refusal, Scan, SevenBit, Survey, Unconvertible, Unreadable, WireOptions,
+    self, Aliases, Canonical, DotStuffer, DotUnstuffer, Facts, Forced, HEADER_MAX, HeadText, Header,
+    Identity, NoEnvelope, Plan, Refusal, Scan, SevenBit, Survey, Unconvertible, Unreadable, WireOptions,
 };
 use crate::net::BodySource;
 use crate::spool::Name;
+
+pub use senders::{Chosen, Sender, Senders};
 
 /// How much is read and written at once, octets.
 const BLOCK: usize = 64 * 1024;
 
 /// What the wire form needs from the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Stands in `Received:` and `Message-ID:`.
     pub hostname: String,
-    /// The sender where the message names none that is usable.
-    pub from: Option<Mailbox>,
+    /// The sender where the message names none that is usable, and those that are forced.
+    pub senders: Senders,
     /// Completes addresses without a domain.
     pub domain: Option<String>,
+    /// Whom recipients stand for. `None`: for themselves.
+    pub aliases: Option<Arc<Aliases>>,
     /// Whether a `Received:` line is added.
     pub received: bool,
 }
@@ -38,6 +45,10 @@ pub struct Outgoing {
     pub addressed: Result<Addressed, NoEnvelope>,
     /// What the server must be able to take.
     pub facts: Facts,
+    /// The reverse-path of it if it has one, whatever the envelope says.
+    pub forced_sender: Option<Mailbox>,
+    /// Whether another From is put in place of its own.
+    is_from_replaced: bool,
     /// Whether it has a signature (RFC 6376) that does not outlive a conversion.
     has_dkim: bool,
     head: Vec<u8>,
@@ -67,6 +78,8 @@ pub struct Addressed {
     pub unreadable: Vec<Unreadable>,
     /// Parameters of DSN that cannot be read, and are not passed on.
     pub dropped: Vec<String>,
+    /// Whether the sender is one that it names.
+    pub has_sender: bool,
 }
 
 /// Why a message cannot be sent, whatever the server.
@@ -76,6 +89,16 @@ pub enum Unsendable {
     Refused(Refusal),
     /// It could not be read.
     Io(io::Error),
+}
+
+impl Options {
+    /// An envelope that came beside a message, for those whom its recipients stand for.
+    pub fn expand(&self, envelope: &Envelope) -> Envelope {
+        match &self.aliases {
+            Some(aliases) => message::expand_envelope(envelope, aliases),
+            None => envelope.clone(),
+        }
+    }
 }
 
 impl Outgoing {
@@ -91,17 +114,24 @@ impl Outgoing {
         origin: &Origin,
     ) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
-        let identity = Identity { from: options.from.as_ref(), domain: options.domain.as_deref() };
+        let chosen = options.sender(origin, || senders::user(origin, file))?;
+        let identity = Identity {
+            from: chosen.as_ref().ok().and_then(|c| c.author.as_ref()).map(|author| &author.mailbox),
+            domain: options.domain.as_deref(),
+            aliases: options.aliases.as_deref(),
+            to: &origin.to,
+        };
         let addressed = message::address(&header, &prefix, &identity).map(|a| Addressed {
             envelope: a.envelope,
             unreadable: a.unreadable,
             dropped: a.dropped,
+            has_sender: a.has_sender,
         });
-        Outgoing::compose(file, name, options, (header, prefix), addressed, origin.unstuff)
+        Outgoing::compose(file, name, options, (header, prefix), addressed, (chosen, origin.unstuff))
     }
 
     /// The same for a message whose envelope was given beside it: what its bytes say of one is not read, and a block of
-    /// X-Sender and X-Receiver is text like any other.
+    /// X-Sender and X-Receiver is text like any other. The envelope stays as it is: [`Options::expand`] comes before.
     ///
     /// # Errors
     ///
@@ -110,11 +140,14 @@ impl Outgoing {
         file: &dyn File,
         name: &Name,
         options: &Options,
+        origin: &Origin,
         envelope: Envelope,
     ) -> Result<Outgoing, Unsendable> {
         let (header, prefix) = read_header(file)?;
-        let addressed = Ok(Addressed { envelope, unreadable: Vec::new(), dropped: Vec::new() });
-        Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed, false)
+        let chosen = options.sender(origin, || senders::user(origin, file))?;
+        let addressed =
+            Ok(Addressed { envelope, unreadable: Vec::new(), dropped: Vec::new(), has_sender: true });
+        Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed, (chosen, false))
     }
 
     fn compose(
@@ -122,14 +155,25 @@ impl Outgoing {
         name: &Name,
         options: &Options,
         (header, prefix): (Header, Vec<u8>),
-        addressed: Result<Addressed, NoEnvelope>,
-        unstuff: bool,
+        mut addressed: Result<Addressed, NoEnvelope>,
+        (chosen, unstuff): (Result<Chosen, NoEnvelope>, bool),
     ) -> Result<Outgoing, Unsendable> {
+        let chosen = chosen.unwrap_or_else(|why| {
+            if !matches!(addressed, Err(NoEnvelope::Refused(_))) {
+                addressed = Err(why);
+            }
+            Chosen::default()
+        });
+        let forced = match chosen.forced_header() {
+            Some(author) => message::force_from(&header, &prefix, author),
+            None => Forced::default(),
+        };
         let wire = WireOptions {
             queue_id: name.id,
             accepted: name.accepted,
             hostname: &options.hostname,
-            from: options.from.as_ref(),
+            from: chosen.author.as_ref(),
+            forced: &forced,
             received: options.received,
         };
         let head = message::head(&header, &prefix, &wire);
@@ -147,6 +191,8 @@ impl Outgoing {
         Ok(Outgoing {
             addressed,
             facts,
+            forced_sender: chosen.forced_envelope().cloned(),
+            is_from_replaced: !forced.is_nothing(),
             has_dkim,
             head,
             body_offset,
@@ -219,9 +265,14 @@ impl Outgoing {
         self.is_converted
     }
 
-    /// Whether it goes out in another form, and was signed in that of the file.
+    /// Whether another From is put in place of its own.
+    pub fn is_from_replaced(&self) -> bool {
+        self.is_from_replaced
+    }
+
+    /// Whether it goes out in another form or from another author, and was signed as it is in the file.
     pub fn breaks_dkim(&self) -> bool {
-        self.is_converted() && self.has_dkim
+        (self.is_converted || self.is_from_replaced) && self.has_dkim
     }
 
     /// Why it could not be fitted to the server.

@@ -60,9 +60,8 @@ impl Bench {
         let clock = Arc::new(TestClock::default());
         let outgoing = outgoing::Options {
             hostname: "box.example.com".into(),
-            from: None,
-            domain: None,
             received: false,
+            ..outgoing::Options::default()
         };
         let options = Options {
             patterns: Pattern::defaults(),

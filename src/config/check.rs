@@ -1,5 +1,6 @@
 //! What the files mean: defaults filled in, values parsed, contradictions refused.
 
+mod addresses;
 mod login;
 mod oauth;
 mod smarthost;
@@ -9,6 +10,7 @@ mod tests;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -17,7 +19,7 @@ use super::error::{ConfigError, Source};
 use super::load::DEFAULT_SPOOL;
 use super::raw::{At, Raw};
 use super::value::{parse_duration, parse_size};
-use super::{Config, Delivery, Identity, Limits, Pickup};
+use super::{Config, Delivery, Limits, Pickup};
 use crate::pickup::Pattern;
 
 pub use smarthost::is_here;
@@ -88,11 +90,14 @@ pub(super) fn check(layers: Layers) -> Result<Config, ConfigError> {
         Some(dir) => dir.clone(),
         None => layers.text(|r| &r.spool.dir, |t| text(t).map(PathBuf::from))?.unwrap_or_else(default_dir),
     };
+    let identity = addresses::check_identity(&layers)?;
     Ok(Config {
         spool_dir,
         limits: check_limits(&layers)?,
         pickup: check_pickup(&layers)?,
-        identity: check_identity(&layers)?,
+        users: addresses::check_users(&layers, &identity)?,
+        aliases: Arc::new(addresses::check_aliases(&layers, &identity)?),
+        identity,
         smarthosts: smarthost::check_all(&layers)?,
         delivery: check_delivery(&layers)?,
         level: layers.text(|r| &r.log.level, level)?.unwrap_or(tracing::Level::INFO),
@@ -134,25 +139,6 @@ fn check_pickup(layers: &Layers) -> Result<Pickup, ConfigError> {
         settle: layers.text(|r| &r.pickup.settle, positive)?.unwrap_or(Duration::from_millis(500)),
         rescan: layers.text(|r| &r.pickup.rescan, positive)?.unwrap_or(Duration::from_secs(60)),
     })
-}
-
-fn check_identity(layers: &Layers) -> Result<Identity, ConfigError> {
-    let node = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let hostname = layers.text(|r| &r.identity.hostname, domain_name)?.unwrap_or_else(node);
-    let mailname = || std::fs::read_to_string("/etc/mailname").ok().and_then(|t| domain_name(t.trim()).ok());
-    let from_host = || Some(node()).filter(|name| name.contains('.'));
-    Ok(Identity {
-        hostname,
-        from: layers.text(|r| &r.identity.from, parsed)?,
-        domain: layers.text(|r| &r.identity.domain, domain_name)?.or_else(mailname).or_else(from_host),
-    })
-}
-
-fn domain_name(text: &str) -> Result<String, String> {
-    match format!("a@{text}").parse::<crate::mail::Mailbox>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("expected a host or domain name, found {text:?}")),
-    }
 }
 
 const DEFAULT_FAIL_BACK: Duration = Duration::from_secs(300);

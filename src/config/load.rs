@@ -136,7 +136,14 @@ fn parse(path: &Path, text: String) -> Result<(Source, Raw), ConfigError> {
 /// The defaults, as the embedded file has them: an empty configuration.
 #[cfg(test)]
 pub(super) fn parse_text(text: &str) -> Result<Config, ConfigError> {
-    let layers = vec![parse(Path::new("pillarbox.toml"), text.to_owned())?];
+    parse_texts(&[text])
+}
+
+/// The same of a file and its drop-ins.
+#[cfg(test)]
+pub(super) fn parse_texts(texts: &[&str]) -> Result<Config, ConfigError> {
+    let layer = |text: &&str| parse(Path::new("pillarbox.toml"), (*text).to_owned());
+    let layers = texts.iter().map(layer).collect::<Result<_, _>>()?;
     check(Layers { layers, spool: None, smarthost: None })
 }
 

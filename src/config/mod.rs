@@ -10,10 +10,13 @@ mod password;
 mod raw;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mail::Mailbox;
+use crate::mail::{ForceFrom, Mailbox};
+use crate::message::{Aliases, Template};
 use crate::net::{ClientCertificate, HttpUrl, Pin};
 use crate::pickup::Pattern;
 use crate::policy::Rate;
@@ -39,6 +42,10 @@ pub struct Config {
     pub pickup: Pickup,
     /// Who we are.
     pub identity: Identity,
+    /// `[user.NAME]`: who sends in place of a user of this host.
+    pub users: BTreeMap<String, UserSender>,
+    /// Whom names and addresses stand for.
+    pub aliases: Arc<Aliases>,
     /// Where messages go, in order of preference; without one they are accepted and kept.
     pub smarthosts: Vec<Smarthost>,
     /// How they go there.
@@ -79,9 +86,20 @@ pub struct Identity {
     /// What EHLO says, and what stands in `Received:` and `Message-ID:`.
     pub hostname: String,
     /// Stands in where a message has no usable sender.
-    pub from: Option<Mailbox>,
+    pub from: Option<Template>,
+    /// Where that stands whatever the message says.
+    pub force_from: Option<ForceFrom>,
     /// Completes an address without a domain.
     pub domain: Option<String>,
+}
+
+/// `[user.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserSender {
+    /// In place of that of [`Identity`].
+    pub from: Option<Template>,
+    /// The same.
+    pub force_from: Option<ForceFrom>,
 }
 
 /// `[[smarthost]]`.

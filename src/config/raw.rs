@@ -1,5 +1,7 @@
 //! What the files say, key by key. Every key may be missing; an unknown one is an error.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -15,6 +17,10 @@ pub(super) struct Raw {
     pub(super) pickup: RawPickup,
     #[serde(default)]
     pub(super) identity: RawIdentity,
+    #[serde(default)]
+    pub(super) user: BTreeMap<String, RawUser>,
+    #[serde(default)]
+    pub(super) aliases: BTreeMap<String, Spanned<OneOrMore>>,
     #[serde(default)]
     pub(super) smarthost: Vec<RawSmarthost>,
     #[serde(default)]
@@ -48,7 +54,15 @@ pub(super) struct RawPickup {
 pub(super) struct RawIdentity {
     pub(super) hostname: At<String>,
     pub(super) from: At<String>,
+    pub(super) force_from: At<String>,
     pub(super) domain: At<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUser {
+    pub(super) from: At<String>,
+    pub(super) force_from: At<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -58,7 +58,7 @@ impl<'a> Intake<'a> {
     ///
     /// Why it can never be sent, or the disk call that failed.
     pub fn finish(self, handed: &Handed, now: UnixTime) -> Result<Sent, NotDone> {
-        let Intake { submission, options } = self;
+        let Intake { mut submission, options } = self;
         let bad = |why: String| Refused::new(Code::BadMessage, format!("the message was not taken: {why}"));
         let label = match handed.name.as_str() {
             "" => "message",
@@ -69,10 +69,13 @@ impl<'a> Intake<'a> {
         }
         // Only looked at; the name it gets is another one.
         let name = Name::new(QueueIdSource::primed(None).draw(now), now, OsStr::new(label));
-        let read = submission.file().map(|file| match &handed.envelope {
-            Some(envelope) => Outgoing::read_given(file, &name, &options.outgoing, envelope.clone()),
-            None => Outgoing::read(file, &name, &options.outgoing, &Origin::default()),
+        let origin = Origin { user: handed.user.clone(), ..Origin::default() };
+        let envelope = handed.envelope.as_ref().map(|envelope| options.outgoing.expand(envelope));
+        let read = submission.file().map(|file| match envelope.clone() {
+            Some(envelope) => Outgoing::read_given(file, &name, &options.outgoing, &origin, envelope),
+            None => Outgoing::read(file, &name, &options.outgoing, &origin),
         });
+        let has_sender = matches!(&read, Some(Ok(Outgoing { addressed: Ok(a), .. })) if a.has_sender);
         match read {
             Some(Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }))
             | Some(Err(Unsendable::Refused(refusal))) => return Err(bad(refusal.to_string()).into()),
@@ -83,7 +86,11 @@ impl<'a> Intake<'a> {
             // A setting that is missing now may be there when its turn comes.
             Some(Ok(_)) | None => {}
         }
-        let accepted = submission.finish(OsStr::new(label), handed.envelope.as_ref(), now, &|_, _| None)?;
+        // Its file is ours, and does not tell who handed it in. A record costs two syncs: it is made where that matters.
+        if origin.user.as_ref().is_some_and(|user| !has_sender || options.outgoing.senders.depend_on(user)) {
+            submission.came_by(origin);
+        }
+        let accepted = submission.finish(OsStr::new(label), envelope.as_ref(), now, &|_, _| None)?;
         let (id, file) = (accepted.name.id, accepted.name.label());
         tracing::info!(%id, file, size = accepted.size, "accepted");
         Ok(Sent { id: id.to_string(), file: file.to_owned(), size: accepted.size })

@@ -50,6 +50,8 @@ pub struct Handed {
     pub name: String,
     /// Who it is from and for, if not what its own header says.
     pub envelope: Option<Envelope>,
+    /// Who hands it in, if that is not the owner of the spool. The socket says that, and no request can.
+    pub user: Option<String>,
 }
 
 /// A request as HTTP has it.
@@ -163,7 +165,7 @@ impl Handed {
         let bad = |message: String| Refused::new(Code::BadRequest, message);
         let address = |text: &str| text.parse::<Mailbox>().map_err(|e| bad(e.to_string()));
         let reverse_path = match from {
-            None if to.is_empty() => return Ok(Handed { name, envelope: None }),
+            None if to.is_empty() => return Ok(Handed { name, ..Handed::default() }),
             None => return Err(bad("expected a sender beside the recipients, found none".into())),
             Some("" | "<>") => ReversePath::Null,
             Some(text) => ReversePath::Mailbox(address(text)?),
@@ -171,7 +173,7 @@ impl Handed {
         let to = to.iter().map(|text| address(text)).collect::<Result<Vec<Mailbox>, Refused>>()?;
         let envelope = Envelope::new(reverse_path, to)
             .ok_or_else(|| bad("expected recipients beside the sender, found none".into()))?;
-        Ok(Handed { name, envelope: Some(envelope) })
+        Ok(Handed { name, envelope: Some(envelope), user: None })
     }
 
     fn read(pairs: &[(String, String)]) -> Result<Handed, Refused> {

@@ -18,10 +18,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, Code, Refused};
-use super::request::Request;
+use super::request::{Handed, Request};
 use super::socket::Listener;
 use super::view::{self, Facts};
-use crate::fs::Fs;
+use crate::fs::{Fs, user_name};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 32;
@@ -75,6 +75,15 @@ struct Shared {
     owner: u32,
 }
 
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    /// Root, or the owner of the spool.
+    may_steer: bool,
+    /// The user, if that is not the owner of the spool.
+    other: Option<u32>,
+}
+
 impl Server {
     /// Begins to serve. What has to be carried out goes to `asked`.
     ///
@@ -126,9 +135,12 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nc
     {\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections at once\",\"hint\":\"try again later\"}}    \n";
 
 fn take_in(stream: UnixStream, shared: &Arc<Shared>) {
-    let user = stream.peer_cred().map(|peer| peer.uid());
-    let may_steer = user.as_ref().is_ok_and(|uid| *uid == 0 || *uid == shared.owner);
-    let is_full = !may_steer && shared.connections.available_permits() <= CONNECTIONS_KEPT;
+    let user = stream.peer_cred().ok().map(|peer| peer.uid());
+    let peer = Peer {
+        may_steer: user.is_some_and(|uid| uid == 0 || uid == shared.owner),
+        other: user.filter(|uid| *uid != shared.owner),
+    };
+    let is_full = !peer.may_steer && shared.connections.available_permits() <= CONNECTIONS_KEPT;
     let permit = Arc::clone(&shared.connections).try_acquire_owned();
     let (Ok(permit), false) = (permit, is_full) else {
         drop(stream.try_write(BUSY));
@@ -136,19 +148,19 @@ fn take_in(stream: UnixStream, shared: &Arc<Shared>) {
     };
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        serve(stream, shared, may_steer).await;
+        serve(stream, shared, peer).await;
         drop(permit);
     });
 }
 
-async fn serve(stream: UnixStream, shared: Arc<Shared>, may_steer: bool) {
+async fn serve(stream: UnixStream, shared: Arc<Shared>, peer: Peer) {
     let answered = Arc::new(Notify::new());
     let service = {
         let answered = Arc::clone(&answered);
         service_fn(move |request: hyper::Request<Incoming>| {
             let (shared, answered) = (Arc::clone(&shared), Arc::clone(&answered));
             async move {
-                let answer = answer(request, &shared, may_steer).await;
+                let answer = answer(request, &shared, peer).await;
                 answered.notify_one();
                 Ok::<_, Infallible>(response(answer))
             }
@@ -177,7 +189,7 @@ async fn serve(stream: UnixStream, shared: Arc<Shared>, may_steer: bool) {
 async fn answer(
     request: hyper::Request<Incoming>,
     shared: &Arc<Shared>,
-    may_steer: bool,
+    Peer { may_steer, other }: Peer,
 ) -> Result<Answer, Refused> {
     let (head, mut body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
@@ -192,6 +204,10 @@ async fn answer(
     let answer = match request {
         Ok(request @ (Request::Status | Request::List(_) | Request::Show(_))) => {
             read(shared, request, may_steer).await
+        }
+        Ok(Request::Send(handed)) => {
+            let request = Request::Send(Handed { user: other.map(user_name), ..handed });
+            ask(shared, request, &mut body).await
         }
         Ok(request) => ask(shared, request, &mut body).await,
         Err(refused) => Err(refused),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::address_list::{AddressList, Listed, is_null};
+use super::aliases::{Aliases, Expanded, Step, Target};
 use super::header::{Field, Header, line_ends};
 use super::{Refusal, injected};
 use crate::mail::{Dsn, Envelope, Mailbox, ReversePath};
@@ -17,8 +18,12 @@ const TOLD: usize = 1000;
 pub struct Identity<'a> {
     /// `identity.from`: stands in where the message names no usable sender.
     pub from: Option<&'a Mailbox>,
-    /// `identity.domain`: completes a name without a domain.
+    /// `identity.domain`: completes the sender's name where it has no domain.
     pub domain: Option<&'a str>,
+    /// Whom recipients stand for, and what completes their names. `None`: for themselves.
+    pub aliases: Option<&'a Aliases>,
+    /// The recipients, whatever the message says: addresses and names.
+    pub to: &'a [String],
 }
 
 /// An envelope, and what was named as a recipient and is no address.
@@ -33,6 +38,8 @@ pub struct Addressed {
     pub injected: bool,
     /// Parameters behind addresses that cannot be read: they are not passed on.
     pub dropped: Vec<String>,
+    /// Whether the sender is one that the message names.
+    pub has_sender: bool,
 }
 
 /// A recipient that is no address.
@@ -68,6 +75,9 @@ pub enum NoEnvelope {
 /// 2. the topmost block of Resent-* fields (RFC 5322 section 3.6.6);
 /// 3. Sender or From, and To, Cc, Bcc.
 ///
+/// In place of these recipients stand [`Identity::to`], if there are any. Each recipient then stands for what
+/// [`Identity::aliases`] says.
+///
 /// The reverse-path is the first readable address of these; else [`Identity::from`]; else a bare name, with
 /// the domain. `X-Sender: <>` is the null reverse-path. A sender that is forced on every message is not known
 /// here: whoever forces it writes it over [`Envelope::reverse_path`].
@@ -79,46 +89,108 @@ pub enum NoEnvelope {
 /// [`NoEnvelope::Refused`] if no recipient can be read or an X-Receiver stands outside the block at the top;
 /// [`NoEnvelope::Unconfigured`] if a setting would have helped.
 pub fn address(header: &Header, bytes: &[u8], identity: &Identity<'_>) -> Result<Addressed, NoEnvelope> {
-    if let Some(stray) = header.own().iter().find(|f| f.is("X-Receiver", bytes)) {
+    let stray = header.own().iter().find(|f| f.is("X-Receiver", bytes));
+    if let Some(stray) = stray.filter(|_| identity.to.is_empty()) {
         let reason = "expected every X-Receiver in one block at the very top, found one further down";
         return Err(NoEnvelope::Refused(Refusal::at(stray.line(), reason)));
     }
+    let none = Aliases::none(identity.domain);
+    let aliases = identity.aliases.unwrap_or(&none);
     let source = Source::of(header, bytes);
-    let mut mailboxes = Vec::new();
-    let (mut unreadable, mut untold) = (Vec::<Unreadable>::new(), 0_usize);
-    for field in &source.recipients {
-        let value = source.value(field, bytes);
-        let (mut seen, mut line) = (0, field.line());
-        for listed in AddressList::new(&value) {
-            match listed {
-                Listed::Mailbox(mailbox) => mailboxes.push(mailbox),
-                // Aliases are looked up here, before the name gets a domain.
-                Listed::Bare(name) => mailboxes.push(complete(&name, field, bytes, identity)?),
-                Listed::Unreadable { offset, text, why } => {
-                    line += line_ends(&value[seen..offset]);
-                    seen = offset;
-                    match unreadable.len() {
-                        TOLD => untold += 1,
-                        _ => unreadable.push(Unreadable { line, field: name_of(field, bytes), text, why }),
-                    }
-                }
-            }
-        }
-    }
-    if let Some(last) = unreadable.last_mut().filter(|_| untold > 0) {
-        last.why.push_str(&format!(" ({untold} more behind it cannot be read)"));
-    }
+    let Named { mailboxes, unreadable } = match identity.to {
+        [] => source.named(bytes, aliases)?,
+        to => fixed(to, aliases)?,
+    };
     if mailboxes.is_empty() {
         return Err(NoEnvelope::Refused(source.nobody(&unreadable)));
     }
-    let reverse_path = source.reverse_path(bytes, identity)?;
+    let (reverse_path, has_sender) = source.reverse_path(bytes, identity)?;
     match Envelope::new(reverse_path, mailboxes) {
         Some(mut envelope) => {
-            let dropped = source.ask(&mut envelope, bytes);
-            Ok(Addressed { envelope, unreadable, injected: source.kind == Kind::Injected, dropped })
+            let dropped = source.ask(&mut envelope, bytes, aliases, identity.to.is_empty());
+            let injected = source.kind == Kind::Injected;
+            Ok(Addressed { envelope, unreadable, injected, dropped, has_sender })
         }
         None => Err(NoEnvelope::Refused(source.nobody(&unreadable))),
     }
+}
+
+/// The recipients that a message names, in the order in which they were found.
+#[derive(Default)]
+struct Named {
+    mailboxes: Vec<Mailbox>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// Those that are given for every message, whatever it says.
+fn fixed(to: &[String], aliases: &Aliases) -> Result<Named, NoEnvelope> {
+    let (mut named, mut expanded) = (Named::default(), Expanded::default());
+    for listed in to.iter().flat_map(|text| AddressList::new(text.as_bytes())) {
+        let target = match listed {
+            Listed::Mailbox(mailbox) => Target::Mailbox(mailbox),
+            Listed::Bare(name) => Target::Name(name),
+            Listed::Unreadable { text, why, .. } => {
+                let why = format!("its recipient {text:?} cannot be read: {why}");
+                return Err(NoEnvelope::Unconfigured { setting: "a usable to of the folder", why });
+            }
+        };
+        let found = || format!("expected an address in to of the folder, found {:?}", target.to_string());
+        expand(&target, aliases, &mut expanded, &mut named.mailboxes, &found)?;
+    }
+    Ok(named)
+}
+
+/// Appends the addresses that `target` stands for. `found` says where it stands.
+fn expand<'a>(
+    target: &Target,
+    aliases: &'a Aliases,
+    expanded: &mut Expanded<'a>,
+    mailboxes: &mut Vec<Mailbox>,
+    found: &dyn Fn() -> String,
+) -> Result<(), NoEnvelope> {
+    let mut unconfigured = None;
+    aliases.expand(target, expanded, &mut |depth, step| match step {
+        Step::Address { mailbox, .. } => mailboxes.push(mailbox),
+        Step::NoAddress { recipient, why } => {
+            let by_way_of = match depth {
+                0 => String::new(),
+                _ => format!(", an alias that leads to {:?}", recipient.to_string()),
+            };
+            let why = || format!("{}{by_way_of}, which {why}", found());
+            unconfigured = unconfigured.take().or_else(|| Some(why()));
+        }
+        Step::Alias { .. } | Step::Again { .. } => {}
+    });
+    unconfigured.map_or(Ok(()), |why| Err(NoEnvelope::Unconfigured { setting: "identity.domain", why }))
+}
+
+/// The same envelope for those whom its recipients stand for, each asked what its alias was. A recipient that leads to a
+/// name without a domain stays what it is.
+pub fn expand_envelope(envelope: &Envelope, aliases: &Aliases) -> Envelope {
+    let mut expanded = Expanded::default();
+    let mut all: Vec<(Mailbox, Dsn)> = Vec::new();
+    for (mailbox, dsn) in envelope.recipients() {
+        let (start, mut is_whole) = (all.len(), true);
+        let target = Target::Mailbox(mailbox.clone());
+        aliases.expand(&target, &mut expanded, &mut |_, step| match step {
+            Step::Address { mailbox, .. } => all.push((mailbox, dsn.clone())),
+            Step::NoAddress { .. } => is_whole = false,
+            Step::Alias { .. } | Step::Again { .. } => {}
+        });
+        if !is_whole {
+            all.truncate(start);
+            all.push((mailbox.clone(), dsn.clone()));
+        }
+    }
+    let Some(mut new) = Envelope::new(envelope.reverse_path.clone(), all.iter().map(|(m, _)| m.clone()))
+    else {
+        return envelope.clone();
+    };
+    new.dsn = envelope.dsn.clone();
+    for (mailbox, dsn) in all.into_iter().rev() {
+        new.set_rcpt_dsn(&mailbox, dsn);
+    }
+    new
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,8 +243,44 @@ impl<'h> Source<'h> {
         Cow::Borrowed(value)
     }
 
-    /// Notes the parameters of DSN that stand behind the addresses of the block; gives those that cannot be read.
-    fn ask(&self, envelope: &mut Envelope, bytes: &[u8]) -> Vec<String> {
+    /// Those of its fields. A name that has no address keeps the message from all: the operator can mend that.
+    fn named(&self, bytes: &[u8], aliases: &Aliases) -> Result<Named, NoEnvelope> {
+        let (mut named, mut expanded, mut untold) = (Named::default(), Expanded::default(), 0_usize);
+        for field in &self.recipients {
+            let value = self.value(field, bytes);
+            let (mut seen, mut line) = (0, field.line());
+            for listed in AddressList::new(&value) {
+                let target = match listed {
+                    Listed::Mailbox(mailbox) => Target::Mailbox(mailbox),
+                    Listed::Bare(name) => Target::Name(name),
+                    Listed::Unreadable { offset, text, why } => {
+                        line += line_ends(&value[seen..offset]);
+                        seen = offset;
+                        let field = name_of(field, bytes);
+                        match named.unreadable.len() {
+                            TOLD => untold += 1,
+                            _ => named.unreadable.push(Unreadable { line, field, text, why }),
+                        }
+                        continue;
+                    }
+                };
+                let found = || {
+                    let (name, line) = (name_of(field, bytes), field.line());
+                    format!("expected an address in {name} (line {line}), found {:?}", target.to_string())
+                };
+                expand(&target, aliases, &mut expanded, &mut named.mailboxes, &found)?;
+            }
+        }
+        if let Some(last) = named.unreadable.last_mut().filter(|_| untold > 0) {
+            last.why.push_str(&format!(" ({untold} more behind it cannot be read)"));
+        }
+        Ok(named)
+    }
+
+    /// Notes the parameters of DSN that stand behind the addresses of the block, those about a recipient only where they are
+    /// `ours` to note; gives those that cannot be read. What an alias stands for is asked what the alias was (RFC 3461
+    /// section 5.2.7: ORCPT goes on unchanged).
+    fn ask(&self, envelope: &mut Envelope, bytes: &[u8], aliases: &Aliases, ours: bool) -> Vec<String> {
         let mut dropped = Vec::new();
         if self.kind != Kind::Injected {
             return dropped;
@@ -184,39 +292,48 @@ impl<'h> Source<'h> {
             envelope.dsn = dsn;
             dropped.extend(bad);
         }
-        for field in &self.recipients {
+        let mut expanded = Expanded::default();
+        for field in self.recipients.iter().filter(|_| ours) {
             let value = injected::without_parameters(field.value(bytes));
             for asked in injected::asked(field.value(bytes)) {
                 let (dsn, bad) = Dsn::of_rcpt(asked.words.iter().map(String::as_str));
                 dropped.extend(bad);
                 let mut listed = AddressList::new(&value[asked.element]);
-                if let Some(Listed::Mailbox(mailbox)) = listed.next() {
-                    envelope.set_rcpt_dsn(&mailbox, dsn);
-                }
+                let target = match listed.next() {
+                    Some(Listed::Mailbox(mailbox)) => Target::Mailbox(mailbox),
+                    Some(Listed::Bare(name)) => Target::Name(name),
+                    Some(Listed::Unreadable { .. }) | None => continue,
+                };
+                aliases.expand(&target, &mut expanded, &mut |_, step| {
+                    if let Step::Address { mailbox, .. } = step {
+                        envelope.set_rcpt_dsn(&mailbox, dsn.clone());
+                    }
+                });
             }
         }
         dropped.iter().map(|word| super::excerpt(word.as_bytes(), 100)).collect()
     }
 
-    fn reverse_path(&self, bytes: &[u8], identity: &Identity<'_>) -> Result<ReversePath, NoEnvelope> {
+    /// The sender, and whether it is one that the message names.
+    fn reverse_path(&self, bytes: &[u8], identity: &Identity<'_>) -> Result<(ReversePath, bool), NoEnvelope> {
         let mut bare = None;
         for field in &self.senders {
             let value = self.value(field, bytes);
             if self.kind == Kind::Injected && field.is("X-Sender", bytes) && is_null(&value) {
-                return Ok(ReversePath::Null);
+                return Ok((ReversePath::Null, true));
             }
             for listed in AddressList::new(&value) {
                 match listed {
-                    Listed::Mailbox(mailbox) => return Ok(ReversePath::Mailbox(mailbox)),
+                    Listed::Mailbox(mailbox) => return Ok((ReversePath::Mailbox(mailbox), true)),
                     Listed::Bare(name) => bare = bare.or(Some((name, *field))),
                     Listed::Unreadable { .. } => {}
                 }
             }
         }
         match (identity.from, bare) {
-            (Some(from), _) => Ok(ReversePath::Mailbox(from.clone())),
+            (Some(from), _) => Ok((ReversePath::Mailbox(from.clone()), false)),
             (None, Some((name, field))) if identity.domain.is_some() => {
-                complete(&name, field, bytes, identity).map(ReversePath::Mailbox)
+                complete(&name, field, bytes, identity).map(|mailbox| (ReversePath::Mailbox(mailbox), false))
             }
             (None, _) => {
                 Err(NoEnvelope::Unconfigured { setting: "identity.from", why: self.no_sender(bytes) })
@@ -283,7 +400,7 @@ impl Kind {
 
 /// The first run of Resent-* fields. Any other field ends it, and so does a field that a block has only once
 /// and that comes again: two resendings without a Received between them.
-fn topmost_resent<'h>(fields: &'h [Field], bytes: &[u8]) -> &'h [Field] {
+pub(super) fn topmost_resent<'h>(fields: &'h [Field], bytes: &[u8]) -> &'h [Field] {
     const ONCE: [&str; 3] = ["Resent-Date", "Resent-From", "Resent-Message-ID"];
     let Some(start) = fields.iter().position(|f| f.has_prefix("Resent-", bytes)) else { return &[] };
     let mut seen = [false; ONCE.len()];

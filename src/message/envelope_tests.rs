@@ -6,7 +6,7 @@ use super::*;
 fn read(text: &str, from: Option<&str>, domain: Option<&str>) -> Result<Addressed, NoEnvelope> {
     let Ok(Scan::Done(header)) = Header::scan(text.as_bytes(), true) else { panic!("no header in {text:?}") };
     let from: Option<Mailbox> = from.map(|f| f.parse().unwrap());
-    address(&header, text.as_bytes(), &Identity { from: from.as_ref(), domain })
+    address(&header, text.as_bytes(), &Identity { from: from.as_ref(), domain, ..Identity::default() })
 }
 
 /// `<sender> to, to` and each unreadable one behind `?`, or the reason why not.
@@ -152,7 +152,7 @@ fn names_get_the_domain_and_a_missing_sender_the_configured_one() {
             cron,
             Some("me@x.org"),
             None,
-            "identity.domain is not set: expected an address in To (line 2), found \"root\", which has no domain",
+            "identity.domain is not set: expected an address in To (line 2), found \"root\", which has no domain and is none of [aliases]",
         ),
         (logwatch, Some("me@x.org"), None, "<me@x.org> d@e.f"),
         (
@@ -184,4 +184,62 @@ fn a_flood_of_unreadable_recipients_is_counted_not_kept() {
     let unreadable = read(&text, None, None).unwrap().unreadable;
     assert_eq!((unreadable.len(), unreadable[999].line), (1000, 1001));
     assert!(unreadable[999].why.ends_with("(4000 more behind it cannot be read)"), "{}", unreadable[999].why);
+}
+
+#[test]
+fn what_recipients_stand_for_is_asked_what_they_were() {
+    let lists =
+        [("root", vec!["ops".to_owned(), "c@x.org".into()]), ("ops", vec!["a@e.f".into(), "b@e.f".into()])];
+    let lists = lists.iter().map(|(key, to)| (*key, to.as_slice()));
+    let aliases = Aliases::new(lists, Some("x.org"), &[]).unwrap();
+    let text = "X-Sender: s@x.org RET=HDRS\nX-Receiver: root NOTIFY=NEVER ORCPT=rfc822;root@x.org\n\
+        X-Receiver: <b@e.f> NOTIFY=DELAY\nX-Receiver: d@e.f\n\n";
+    let Ok(Scan::Done(header)) = Header::scan(text.as_bytes(), true) else { panic!("no header") };
+    let identity = Identity { aliases: Some(&aliases), ..Identity::default() };
+    let envelope = address(&header, text.as_bytes(), &identity).unwrap().envelope;
+    let shown = |envelope: &Envelope| -> Vec<String> {
+        envelope.recipients().map(|(mailbox, dsn)| format!("{mailbox} {dsn}")).collect()
+    };
+    let of_root = "NOTIFY=NEVER ORCPT=rfc822;root@x.org";
+    let want = [
+        format!("a@e.f {of_root}"),
+        "b@e.f NOTIFY=DELAY".into(),
+        format!("c@x.org {of_root}"),
+        "d@e.f ".into(),
+    ];
+    assert_eq!(shown(&envelope), want);
+    assert_eq!(envelope.dsn.as_str(), "RET=HDRS");
+
+    let to = |text: &str| text.parse::<Mailbox>().unwrap();
+    let mut given = Envelope::new(ReversePath::Null, [to("ROOT@x.org"), to("d@e.f")]).unwrap();
+    given.set_rcpt_dsn(&to("ROOT@x.org"), Dsn::of_rcpt(["NOTIFY=NEVER"]).0);
+    let never = ["a@e.f NOTIFY=NEVER", "b@e.f NOTIFY=NEVER", "c@x.org NOTIFY=NEVER", "d@e.f "];
+    assert_eq!(shown(&expand_envelope(&given, &aliases)), never);
+    let nowhere = [("d@e.f", vec!["a@e.f".to_owned(), "ops".into()])];
+    let nowhere = nowhere.iter().map(|(key, to)| (*key, to.as_slice()));
+    let nowhere = Aliases::new(nowhere, None, &[]).unwrap();
+    assert_eq!(expand_envelope(&given, &nowhere), given, "what leads nowhere stays what it is");
+}
+
+#[test]
+fn recipients_that_are_fixed_stand_whatever_the_message_says() {
+    let to = ["root, a@b.c".to_owned(), "Ann <ann@x.org>".into()];
+    let rows = [
+        ("From: s@x.org\nSubject: x\n\n", "<s@x.org> root@x.org a@b.c ann@x.org"),
+        ("From: s@x.org\nTo: not@x.org\nX-Receiver: not@x.org\n\n", "<s@x.org> root@x.org a@b.c ann@x.org"),
+        ("X-Sender: s@x.org\nX-Receiver: not@x.org NOTIFY=NEVER\n\n", "<s@x.org> root@x.org a@b.c ann@x.org"),
+    ];
+    for (text, want) in rows {
+        let Ok(Scan::Done(header)) = Header::scan(text.as_bytes(), true) else { panic!("no header") };
+        let identity = Identity { to: &to, domain: Some("x.org"), ..Identity::default() };
+        assert_eq!(shown(address(&header, text.as_bytes(), &identity)), want, "{text:?}");
+    }
+    let Ok(Scan::Done(header)) = Header::scan(b"From: s@x.org\n\n", true) else { panic!("no header") };
+    let bad = ["a b".to_owned()];
+    let identity = Identity { to: &bad, ..Identity::default() };
+    let error = address(&header, b"From: s@x.org\n\n", &identity).unwrap_err().to_string();
+    assert!(
+        error.starts_with("a usable to of the folder is not set: its recipient \"a b\" cannot be read"),
+        "{error}"
+    );
 }

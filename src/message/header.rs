@@ -136,6 +136,11 @@ impl Field {
         &bytes[self.value_start as usize..self.value_end as usize]
     }
 
+    /// Where [`Field::value`] is.
+    pub(super) fn value_range(&self) -> std::ops::Range<usize> {
+        self.value_start as usize..self.value_end as usize
+    }
+
     /// Whether it has that name, in any case.
     pub fn is(&self, name: &str, bytes: &[u8]) -> bool {
         self.name(bytes).eq_ignore_ascii_case(name.as_bytes())

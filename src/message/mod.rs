@@ -7,7 +7,7 @@
 //!    wants the beginning of the file, and asks for a longer one ([`Scan::NeedMore`]) until it has the whole
 //!    header block, at most [`HEADER_MAX`] octets.
 //! 2. [`address`] makes the envelope from the fields: who sends, to whom ([`parse_address_list`] reads the
-//!    lists). Not asked where the envelope came with the file.
+//!    lists, [`Aliases`] says whom a name stands for). Not asked where the envelope came with the file.
 //! 3. [`head`] composes the head as it is sent. It is small and is made once.
 //! 4. [`Canonical`] turns the body, chunk by chunk, into lines that end in CRLF; then [`DotUnstuffer`] where
 //!    the producer doubles its dots; [`Facts`] measures head and body; [`DotStuffer`] writes what goes behind
@@ -20,20 +20,24 @@
 //! to configure is [`NoEnvelope::Unconfigured`], and is no fault of the file.
 
 mod address_list;
+mod aliases;
 mod envelope;
 mod header;
 mod injected;
+mod template;
 mod token;
 mod wire;
 
 use std::fmt;
 
 pub use address_list::{Listed, parse_address_list};
-pub use envelope::{Addressed, Identity, NoEnvelope, Unreadable, address};
+pub use aliases::{ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, AliasError, Aliases, Expanded, Step, Target};
+pub use envelope::{Addressed, Identity, NoEnvelope, Unreadable, address, expand_envelope};
 pub use header::{Field, HEADER_MAX, Header, Scan};
+pub use template::{Author, Places, Template};
 pub use wire::{
-    Canonical, DotStuffer, DotUnstuffer, Facts, HeadText, Plan, SevenBit, Survey, Unconvertible, WireOptions,
-    ascii_head, head,
+    Canonical, DotStuffer, DotUnstuffer, Facts, Forced, HeadText, Plan, SevenBit, Survey, Unconvertible,
+    WireOptions, ascii_head, force_from, head,
 };
 
 /// Why a message can never be sent as it is, whoever tries again.

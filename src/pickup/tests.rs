@@ -64,9 +64,8 @@ impl Bench {
         let clock = Arc::new(clock);
         let outgoing = outgoing::Options {
             hostname: "box.example.com".into(),
-            from: None,
-            domain: None,
             received: true,
+            ..outgoing::Options::default()
         };
         let options = Options {
             patterns: Pattern::defaults(),

@@ -63,7 +63,7 @@ impl Sender {
         for parameter in outgoing.addressed.iter().flat_map(|a| &a.dropped).filter(|_| record.is_none()) {
             tracing::warn!(%id, file = name.label(), parameter, "dsn-parameter-dropped");
         }
-        if outgoing.is_converted() {
+        if outgoing.is_converted() || outgoing.breaks_dkim() {
             tracing::debug!(%id, breaks_dkim = outgoing.breaks_dkim(), "converted");
         }
         let recipients = transaction.forward_paths.len().try_into().unwrap_or(u32::MAX);

@@ -61,9 +61,8 @@ async fn open_it(smarthost: &Smarthost) -> Result<u16, Trouble> {
         smarthosts: Vec::new(),
         outgoing: outgoing::Options {
             hostname: "box.example.com".into(),
-            from: None,
-            domain: None,
             received: true,
+            ..outgoing::Options::default()
         },
         retry_interval: Duration::from_secs(30),
         hold_line: None,

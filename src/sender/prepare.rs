@@ -40,7 +40,7 @@ pub(super) struct Audience {
 
 impl Prepared {
     /// Reads the message in `file`, for a server that takes no more than `takes`. With `from` that is the reverse-path of a
-    /// message that has one.
+    /// message that has one; else the one that is forced on it.
     pub(super) fn read(
         file: &dyn File,
         name: &Name,
@@ -49,17 +49,16 @@ impl Prepared {
         takes: Takes,
         from: Option<&Mailbox>,
     ) -> Result<Prepared, NotReady> {
+        let origin = record.map(|r| r.origin.clone()).unwrap_or_default();
         let outgoing = match record.and_then(given_envelope) {
-            Some(envelope) => Outgoing::read_given(file, name, options, envelope),
-            None => {
-                Outgoing::read(file, name, options, &record.map(|r| r.origin.clone()).unwrap_or_default())
-            }
+            Some(envelope) => Outgoing::read_given(file, name, options, &origin, envelope),
+            None => Outgoing::read(file, name, options, &origin),
         };
         let mut outgoing = outgoing.map_err(NotReady::Unsendable)?;
         let audience = audience(record, &outgoing).map_err(NotReady::NoEnvelope)?;
         outgoing.fit(file, takes).map_err(|error| NotReady::Unsendable(error.into()))?;
         let waiting: Vec<Mailbox> = audience.waiting().map(|r| r.mailbox.clone()).collect();
-        let reverse_path = match (&audience.reverse_path, from) {
+        let reverse_path = match (&audience.reverse_path, from.or(outgoing.forced_sender.as_ref())) {
             (ReversePath::Mailbox(_), Some(from)) => ReversePath::Mailbox(from.clone()),
             (own, _) => own.clone(),
         };

@@ -107,11 +107,18 @@ pub(super) fn sender_options(config: &Config) -> sender::Options {
     }
 }
 
-fn outgoing_options(config: &Config) -> outgoing::Options {
+/// How messages are addressed and written.
+pub fn outgoing_options(config: &Config) -> outgoing::Options {
+    let identity = &config.identity;
+    let host = outgoing::Sender { from: identity.from.clone(), force: identity.force_from };
+    let user =
+        |user: &config::UserSender| outgoing::Sender { from: user.from.clone(), force: user.force_from };
+    let users = config.users.iter().map(|(name, sender)| (name.clone(), user(sender))).collect();
     outgoing::Options {
-        hostname: config.identity.hostname.clone(),
-        from: config.identity.from.clone(),
-        domain: config.identity.domain.clone(),
+        hostname: identity.hostname.clone(),
+        senders: outgoing::Senders { host, users },
+        domain: identity.domain.clone(),
+        aliases: Some(config.aliases.clone()),
         received: config.delivery.received,
     }
 }

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::sync::{SUBMIT_FILE, SUBMIT_PENDING};
 use super::{NoRoom, Spool, SpoolError};
 use crate::fs::{Dir, File};
-use crate::mail::{Envelope, UnixTime};
+use crate::mail::{Envelope, Origin, UnixTime};
 
 /// How many were begun in this process.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
@@ -25,6 +25,7 @@ pub struct Submission<'a> {
     /// `None` once it has become a message.
     file: Option<Box<dyn File>>,
     size: u64,
+    origin: Origin,
 }
 
 impl Spool {
@@ -41,7 +42,7 @@ impl Spool {
         let temporary = OsString::from(format!(".{}.tmp", BEGUN.fetch_add(1, Ordering::Relaxed)));
         let file = self.fs.create(Dir::Pending, &temporary);
         let file = file.map_err(|e| SpoolError::new("make a file in pending/".into(), e))?;
-        Ok(Ok(Submission { spool: self, temporary, file: Some(file), size: 0 }))
+        Ok(Ok(Submission { spool: self, temporary, file: Some(file), size: 0, origin: Origin::default() }))
     }
 }
 
@@ -57,6 +58,11 @@ impl Submission<'_> {
             self.size += bytes.len() as u64;
         }
         Ok(())
+    }
+
+    /// Notes where it came from. It goes on record with the message.
+    pub fn came_by(&mut self, origin: Origin) {
+        self.origin = origin;
     }
 
     /// The bytes so far, to be looked at before they become a message. `None` once they have.
@@ -91,10 +97,14 @@ impl Submission<'_> {
         file.sync(SUBMIT_FILE).map_err(|e| SpoolError::new("sync a file in pending/".into(), e))?;
         let id = spool.ids.lock().unwrap_or_else(PoisonError::into_inner).draw(now);
         let name = Name::new(id, now, label);
+        let mut record = Record::empty();
+        record.origin = std::mem::take(&mut self.origin);
         if let Some(envelope) = envelope {
-            let mut record = Record::empty();
             record.freeze(envelope);
             record.given = true;
+        }
+        let has_record = !record.is_empty();
+        if has_record {
             spool.write_record(id, &record)?;
         }
         let text = name.to_string();
@@ -102,10 +112,7 @@ impl Submission<'_> {
         renamed.map_err(|e| spool.fault(SpoolError::new(format!("name {text} in pending/"), e)))?;
         std::mem::forget(guard);
         spool.sync_dir(Dir::Pending, SUBMIT_PENDING)?;
-        spool.enter_line(
-            Moved { name, size: self.size, file, has_record: envelope.is_some(), is_copy: false },
-            examine,
-        )
+        spool.enter_line(Moved { name, size: self.size, file, has_record, is_copy: false }, examine)
     }
 }
 

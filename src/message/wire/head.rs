@@ -1,8 +1,9 @@
 //! The head as it is sent.
 
-use super::super::{Header, header::Field};
+use super::super::{Author, Header, header::Field};
 use super::Canonical;
-use crate::mail::{Mailbox, QueueId, UnixTime};
+use super::force::{Forced, ReplyTo};
+use crate::mail::{QueueId, UnixTime};
 
 /// Fields that nobody but us may see, or that are not a sender's to write: a Return-Path is added at final
 /// delivery, and a system that sends removes one (RFC 5321 section 4.4).
@@ -19,7 +20,9 @@ pub struct WireOptions<'a> {
     /// The name of this host; a domain, checked by whoever read it.
     pub hostname: &'a str,
     /// `identity.from`, for a message without any From.
-    pub from: Option<&'a Mailbox>,
+    pub from: Option<&'a Author>,
+    /// What [`super::force_from`] makes of the fields of the author; its default is nothing.
+    pub forced: &'a Forced,
     /// Whether a Received line is written.
     pub received: bool,
 }
@@ -33,7 +36,7 @@ pub struct WireOptions<'a> {
 /// and From come last if they are missing (RFC 6409 section 8). Nothing depends on the attempt.
 pub fn head(header: &Header, bytes: &[u8], options: &WireOptions<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.body_offset() + 512);
-    let WireOptions { queue_id, accepted, hostname, from, received } = *options;
+    let WireOptions { queue_id, accepted, hostname, from, forced, received } = *options;
     if received {
         // No "from" and no "with": no SMTP was spoken. RFC 5322 section 3.6.7 wants neither.
         let date = accepted.rfc5322();
@@ -42,10 +45,24 @@ pub fn head(header: &Header, bytes: &[u8], options: &WireOptions<'_>) -> Vec<u8>
         );
     }
     let mut lines = Canonical::new();
-    for kept in kept_runs(header.own(), bytes) {
-        lines.push(&bytes[kept], &mut out);
+    let mut write = |raw: &[u8], out: &mut Vec<u8>| {
+        lines.push(raw, out);
         // The last field of a file without a body may lack its line end.
-        lines.finish(&mut out);
+        lines.finish(out);
+    };
+    for piece in pieces(header.own(), bytes, forced) {
+        match piece {
+            Piece::Kept(range) => write(&bytes[range], &mut out),
+            Piece::Written(text) => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+    match &forced.reply_to {
+        Some(ReplyTo::Value(range)) => {
+            out.extend_from_slice(b"Reply-To:");
+            write(&bytes[range.clone()], &mut out);
+        }
+        Some(ReplyTo::Addresses(list)) => out.extend(format!("Reply-To: {list}\r\n").into_bytes()),
+        None => {}
     }
     if !header.has("Date", bytes) {
         out.extend(format!("Date: {}\r\n", accepted.rfc5322()).into_bytes());
@@ -54,7 +71,7 @@ pub fn head(header: &Header, bytes: &[u8], options: &WireOptions<'_>) -> Vec<u8>
         out.extend(format!("Message-ID: <{queue_id}@{hostname}>\r\n").into_bytes());
     }
     if let Some(from) = from.filter(|_| !header.has("From", bytes)) {
-        out.extend(format!("From: {from}\r\n").into_bytes());
+        out.extend(format!("From: {}\r\n", from.field(None)).into_bytes());
     }
     if !header.is_all() {
         out.extend_from_slice(b"\r\n");
@@ -62,17 +79,33 @@ pub fn head(header: &Header, bytes: &[u8], options: &WireOptions<'_>) -> Vec<u8>
     out
 }
 
-/// The ranges between removed fields.
-fn kept_runs(fields: &[Field], bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let is_kept = |f: &&Field| !REMOVED.iter().any(|name| f.is(name, bytes));
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for range in fields.iter().filter(is_kept).map(Field::range) {
-        match runs.last_mut() {
-            Some(run) if run.end == range.start => run.end = range.end,
-            _ => runs.push(range),
+/// A part of the head.
+enum Piece<'f> {
+    /// Fields as they are in the file.
+    Kept(std::ops::Range<usize>),
+    /// A field that is another than in the file.
+    Written(&'f str),
+}
+
+/// The head without removed fields, in as few pieces as can be.
+fn pieces<'f>(fields: &[Field], bytes: &[u8], forced: &'f Forced) -> Vec<Piece<'f>> {
+    let mut edits = forced.edits.iter().peekable();
+    let mut pieces: Vec<Piece<'f>> = Vec::new();
+    for field in fields {
+        let range = field.range();
+        if let Some((_, text)) = edits.next_if(|(edited, _)| *edited == range) {
+            pieces.push(Piece::Written(text));
+            continue;
+        }
+        if REMOVED.iter().any(|name| field.is(name, bytes)) {
+            continue;
+        }
+        match pieces.last_mut() {
+            Some(Piece::Kept(run)) if run.end == range.start => run.end = range.end,
+            _ => pieces.push(Piece::Kept(range)),
         }
     }
-    runs
+    pieces
 }
 
 #[cfg(test)]
@@ -88,12 +121,13 @@ mod tests {
 
     fn compose(file: &[u8], received: bool) -> String {
         let Ok(Scan::Done(header)) = Header::scan(file, true) else { panic!("no header") };
-        let from: Mailbox = "me@x.org".parse().unwrap();
+        let from = Author { name: None, mailbox: "me@x.org".parse().unwrap() };
         let options = WireOptions {
             queue_id: ID.parse().unwrap(),
             accepted: UnixTime::from_secs(1_795_443_053),
             hostname: "box.org",
             from: Some(&from),
+            forced: &Forced::default(),
             received,
         };
         String::from_utf8(head(&header, file, &options)).unwrap()

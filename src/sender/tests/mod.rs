@@ -92,9 +92,8 @@ impl Bench {
         };
         let outgoing = outgoing::Options {
             hostname: "box.example.com".into(),
-            from: None,
-            domain: None,
             received: true,
+            ..outgoing::Options::default()
         };
         Options {
             smarthosts: hosts.map(smarthost).into(),
