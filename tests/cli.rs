@@ -75,9 +75,9 @@ impl Test {
     }
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "run", "flush", "send", "init", "status", "list", "show", "retry", "remove", "hold", "release", "pause",
-    "resume", "reload", "catch", "demo",
+    "resume", "reload", "resolve", "catch", "demo",
 ];
 
 #[test]

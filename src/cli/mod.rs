@@ -12,6 +12,7 @@ mod pause;
 mod release;
 mod reload;
 mod remove;
+mod resolve;
 mod resume;
 mod retry;
 mod run;
@@ -54,6 +55,7 @@ enum Command {
     Pause(pause::Args),
     Resume(resume::Args),
     Reload(reload::Args),
+    Resolve(resolve::Args),
     Catch(catch::Args),
     Demo(demo::Args),
 }
@@ -106,6 +108,7 @@ pub fn main() -> u8 {
         Command::Pause(args) => pause::run(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Resolve(args) => resolve::run(&args),
         Command::Catch(args) => catch::run(args),
         Command::Demo(args) => demo::run(args),
     };
