@@ -4,15 +4,18 @@
 use std::collections::HashSet;
 
 use pillarbox::mail::Mailbox;
-use pillarbox::message::{Header, Identity, NoEnvelope, Scan, address};
+use pillarbox::message::{Aliases, Header, Identity, NoEnvelope, Scan, address};
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(Scan::Done(header)) = Header::scan(data, true) else { return };
     let from: Mailbox = "box@example.com".parse().expect("an address");
     let lines = 1 + data.iter().filter(|b| matches!(b, b'\n' | b'\r')).count() as u64;
+    let ops = ["root@example.org".to_owned(), "bob".to_owned()];
+    let entries = [("root", &ops[..1]), ("ops", &ops[..]), ("*", &ops[..1])];
+    let aliases = Aliases::new(entries, Some("example.com"), &[]).expect("aliases");
     for domain in [None, Some("example.com")] {
         for from in [None, Some(&from)] {
-            let identity = Identity { from, domain };
+            let identity = Identity { from, domain, aliases: domain.map(|_| &aliases), to: &[] };
             let addressed = address(&header, data, &identity);
             assert_eq!(addressed, address(&header, data, &identity));
             match addressed {

@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::io;
 
 use pillarbox::fs::{File, FileId, Kind, Stat, SyncSite, Writer};
-use pillarbox::mail::{Origin, QueueIdSource, UnixTime};
-use pillarbox::message::{Canonical, Header, Scan};
+use pillarbox::mail::{ForceFrom, Origin, QueueIdSource, UnixTime};
+use pillarbox::message::{Canonical, Header, Scan, Template};
 use pillarbox::net::BodySource as _;
-use pillarbox::outgoing::{Options, Outgoing, Takes};
+use pillarbox::outgoing::{Options, Outgoing, Sender, Senders, Takes};
 use pillarbox::spool::Name;
 
 pub(crate) fn run(data: &[u8]) {
@@ -16,11 +16,15 @@ pub(crate) fn run(data: &[u8]) {
     let file = Memory(data.to_vec());
     let now = UnixTime::from_secs(1_700_000_000);
     let name = Name::new(QueueIdSource::primed(None).draw(now), now, OsStr::new("f.eml"));
+    let forced = flags & 4 == 4;
+    let from = "Box 7 <box7@example.com>".parse::<Template>().expect("a sender");
+    let sender = Sender { from: Some(from), force: forced.then_some(ForceFrom::Both) };
     let options = Options {
         hostname: "box.example.com".into(),
-        from: None,
+        senders: Senders { host: sender, ..Senders::default() },
         domain: Some("example.com".into()),
         received: flags & 1 == 1,
+        ..Options::default()
     };
     let origin = Origin { unstuff: flags & 2 == 2, ..Origin::default() };
     let Ok(mut outgoing) = Outgoing::read(&file, &name, &options, &origin) else { return };
@@ -35,6 +39,11 @@ pub(crate) fn run(data: &[u8]) {
     if let Ok(Scan::Done(header)) = Header::scan(&text, true) {
         for private in ["Bcc", "Resent-Bcc"] {
             assert!(!header.has(private, &text), "{private}");
+        }
+        let from: Vec<_> = header.own().iter().filter(|field| field.is("From", &text)).collect();
+        if forced {
+            assert_eq!(from.len(), 1, "one From, that which is forced");
+            assert!(from[0].value(&text).windows(18).any(|w| w == b"<box7@example.com>"));
         }
     }
     outgoing.fit(&file, Takes { eight_bit: false, utf8: false }).expect("memory can be read");
