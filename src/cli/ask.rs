@@ -1,5 +1,6 @@
 //! Who carries out what a command wants: the service over its socket, or this process where no service runs.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) struct Desk {
     /// What is wrong with the configuration. A service that runs has one of its own.
     config_error: Option<Failure>,
     command: &'static str,
+    /// A service has answered.
+    was_served: Cell<bool>,
 }
 
 /// Why there is no answer.
@@ -39,12 +42,17 @@ impl Desk {
             Ok(config) => (config, None),
             Err(error) => (config::accept_only(&overrides).map_err(failure)?, Some(failure(error))),
         };
-        Ok(Desk { config, config_error, command })
+        Ok(Desk { config, config_error, command, was_served: Cell::new(false) })
     }
 
     /// The configuration of this process.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether a service has answered before.
+    pub(super) fn was_served(&self) -> bool {
+        self.was_served.get()
     }
 
     /// Has it done.
@@ -111,7 +119,9 @@ impl Desk {
             }
             Err(error) => return Some(Err(client_failure(error))),
         };
-        Some(client.ask(request, upload.take()).map_err(client_failure))
+        let answer = client.ask(request, upload.take());
+        self.was_served.set(self.was_served.get() || answer.is_ok());
+        Some(answer.map_err(client_failure))
     }
 
     fn local_failure(&self, error: LocalError) -> Failure {

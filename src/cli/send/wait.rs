@@ -22,13 +22,12 @@ pub(super) fn wait(desk: &Desk, id: &str, within: Option<Duration>, json: bool) 
     let begun = now();
     // When there was no service any more, after there had been one.
     let mut gone_since = None;
-    let mut is_first = true;
     loop {
         let left = within.map(|within| within.saturating_sub(now() - begun));
         let seconds = left.map_or(ASK_FOR, |left| left.as_secs().min(ASK_FOR));
         let asked = now();
         let last = match desk.ask_service_alone(&Request::Outcome(id.to_owned(), seconds)) {
-            None if is_first => {
+            None if !desk.was_served() => {
                 let failure =
                     format!("{id} is kept, and nobody delivers it now: no service runs on this spool");
                 return Err(Failure::new(exit::TEMPFAIL, failure).hint("pillarbox flush"));
@@ -41,7 +40,6 @@ pub(super) fn wait(desk: &Desk, id: &str, within: Option<Duration>, json: bool) 
             Some(Err(failure)) if failure.code == exit::TEMPFAIL => Err(failure.message),
             Some(Err(failure)) => return Err(failure),
         };
-        is_first = false;
         let is_over = left.is_some_and(|left| left.is_zero());
         match last {
             Ok(became) if is_over => return Err(still_waits(desk, &became, within, json)?),
