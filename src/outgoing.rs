@@ -4,6 +4,7 @@
 //! time (the time in it is that of acceptance).
 
 mod senders;
+mod text;
 
 use std::fmt;
 use std::io;
@@ -113,7 +114,10 @@ impl Outgoing {
         options: &Options,
         origin: &Origin,
     ) -> Result<Outgoing, Unsendable> {
-        let (header, prefix) = read_header(file)?;
+        let (header, prefix) = match origin.text {
+            true => text::header(file, name, origin)?,
+            false => read_header(file)?,
+        };
         let chosen = options.sender(origin, || senders::user(origin, file))?;
         let identity = Identity {
             from: chosen.as_ref().ok().and_then(|c| c.author.as_ref()).map(|author| &author.mailbox),
@@ -127,7 +131,9 @@ impl Outgoing {
             dropped: a.dropped,
             has_sender: a.has_sender,
         });
-        Outgoing::compose(file, name, options, (header, prefix), addressed, (chosen, origin.unstuff))
+        let body_offset = if origin.text { 0 } else { header.body_offset() as u64 };
+        let read = (header, prefix, body_offset);
+        Outgoing::compose(file, name, options, read, addressed, (chosen, origin.unstuff))
     }
 
     /// The same for a message whose envelope was given beside it: what its bytes say of one is not read, and a block of
@@ -147,14 +153,16 @@ impl Outgoing {
         let chosen = options.sender(origin, || senders::user(origin, file))?;
         let addressed =
             Ok(Addressed { envelope, unreadable: Vec::new(), dropped: Vec::new(), has_sender: true });
-        Outgoing::compose(file, name, options, (header.without_block(), prefix), addressed, (chosen, false))
+        let body_offset = header.body_offset() as u64;
+        let read = (header.without_block(), prefix, body_offset);
+        Outgoing::compose(file, name, options, read, addressed, (chosen, false))
     }
 
     fn compose(
         file: &dyn File,
         name: &Name,
         options: &Options,
-        (header, prefix): (Header, Vec<u8>),
+        (header, prefix, body_offset): (Header, Vec<u8>, u64),
         mut addressed: Result<Addressed, NoEnvelope>,
         (chosen, unstuff): (Result<Chosen, NoEnvelope>, bool),
     ) -> Result<Outgoing, Unsendable> {
@@ -178,7 +186,6 @@ impl Outgoing {
         };
         let head = message::head(&header, &prefix, &wire);
         let mut facts = Facts::of_head(&head, &header);
-        let body_offset = header.body_offset() as u64;
         let mut body = CanonicalBody::new(file, body_offset, unstuff);
         let mut block = Vec::with_capacity(BLOCK);
         let mut more = true;

@@ -16,7 +16,7 @@ use pillarbox::fs::{Clock, Dir, File, Fs, Room, Stat, SyncSite, Writer};
 use pillarbox::mail::{Monotonic, UnixTime};
 use pillarbox::outgoing;
 use pillarbox::pickup::{Hint, Options, Pattern, Pickup, Step};
-use pillarbox::spool::{Lease, Spool};
+use pillarbox::spool::{Lease, Source, Spool};
 
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -64,6 +64,8 @@ impl Bench {
             ..outgoing::Options::default()
         };
         let options = Options {
+            source: Source::default(),
+            section: "pickup".into(),
             patterns: Pattern::defaults(),
             settle: SETTLE,
             rescan: Duration::from_secs(60),
@@ -248,6 +250,10 @@ struct Odd {
 struct NoLease(Box<dyn File>);
 
 impl Fs for Odd {
+    fn outside(&self, path: &std::path::Path) -> Dir {
+        self.disk.outside(path)
+    }
+
     fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr, u64)) -> io::Result<()> {
         let hidden = if dir == Dir::Pickup { self.hidden_once.lock().unwrap().take() } else { None };
         self.disk.list(dir, &mut |name, inode| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ask::{Desk, unexpected};
 use super::{ConfigArgs, Failure, exit, print, print_json};
-use crate::control::{Answer, Request, Status, Warning};
+use crate::control::{Answer, Left, Request, Status, Warning};
 use crate::fs::{Clock as _, SystemClock};
 use crate::mail::UnixTime;
 use crate::sender::{OutOfService, SenderState};
@@ -87,21 +87,36 @@ fn text(status: &Status, now: UnixTime) -> String {
             lines.push(format!("failed     {failed}: the reasons lie beside them in {}/failed", status.spool))
         }
     }
-    match (status.in_pickup, status.left_in_pickup.len()) {
-        (0, _) => {}
-        (all, 0) => lines.push(format!("in pickup  {all}")),
-        (all, left) => lines.push(format!("in pickup  {all}, {left} of them not taken")),
+    tell_files("in pickup ", status.in_pickup, &status.left_in_pickup, &mut lines);
+    for folder in &status.folders {
+        match &folder.problem {
+            None => tell_files(&format!("in {}", folder.dir), folder.files, &folder.left, &mut lines),
+            Some(problem) => {
+                lines.push(format!(
+                    "ATTENTION  folder.{}: {} cannot be read: {problem}",
+                    folder.name, folder.dir
+                ));
+            }
+        }
     }
-    for left in status.left_in_pickup.iter().take(LEFT_SHOWN) {
+    lines.join("\n") + "\n"
+}
+
+/// What lies where files are dropped.
+fn tell_files(place: &str, files: usize, left: &[Left], lines: &mut Vec<String>) {
+    match (files, left.len()) {
+        (0, _) => {}
+        (all, 0) => lines.push(format!("{place} {all}")),
+        (all, left) => lines.push(format!("{place} {all}, {left} of them not taken")),
+    }
+    for left in left.iter().take(LEFT_SHOWN) {
         // A producer may call a file what it likes; it must not steer a terminal or forge a line.
         let file = left.file.replace(char::is_control, "\u{fffd}");
         lines.push(format!("           {file}: not taken: {}", left.reason));
     }
-    if status.left_in_pickup.len() > LEFT_SHOWN {
-        lines
-            .push(format!("           and {} more: status --json", status.left_in_pickup.len() - LEFT_SHOWN));
+    if left.len() > LEFT_SHOWN {
+        lines.push(format!("           and {} more: status --json", left.len() - LEFT_SHOWN));
     }
-    lines.join("\n") + "\n"
 }
 
 fn tell_sender(status: &Status, lines: &mut Vec<String>) {

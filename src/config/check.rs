@@ -1,6 +1,7 @@
 //! What the files mean: defaults filled in, values parsed, contradictions refused.
 
 mod addresses;
+mod folder;
 mod login;
 mod oauth;
 mod smarthost;
@@ -92,6 +93,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, ConfigError> {
     };
     let identity = addresses::check_identity(&layers)?;
     Ok(Config {
+        folders: folder::check_all(&layers, &spool_dir, &identity)?,
         spool_dir,
         limits: check_limits(&layers)?,
         pickup: check_pickup(&layers)?,
@@ -130,15 +132,21 @@ fn level(text: &str) -> Result<tracing::Level, String> {
 }
 
 fn check_pickup(layers: &Layers) -> Result<Pickup, ConfigError> {
-    let patterns = |texts: &Vec<String>| match texts.is_empty() {
-        true => Err("expected at least one pattern, found none".to_owned()),
-        false => Ok(texts.iter().map(|t| Pattern::new(t)).collect()),
-    };
     Ok(Pickup {
-        patterns: layers.value(|r| &r.pickup.patterns, patterns)?.unwrap_or_else(Pattern::defaults),
+        patterns: layers
+            .value(|r| &r.pickup.patterns, |texts| patterns(texts))?
+            .unwrap_or_else(Pattern::defaults),
         settle: layers.text(|r| &r.pickup.settle, positive)?.unwrap_or(Duration::from_millis(500)),
         rescan: layers.text(|r| &r.pickup.rescan, positive)?.unwrap_or(Duration::from_secs(60)),
+        unstuff: layers.value(|r| &r.pickup.unstuff, |v| Ok(*v))?.unwrap_or(false),
     })
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    match texts.is_empty() {
+        true => Err("expected at least one pattern, found none".to_owned()),
+        false => Ok(texts.iter().map(|t| Pattern::new(t)).collect()),
+    }
 }
 
 const DEFAULT_FAIL_BACK: Duration = Duration::from_secs(300);

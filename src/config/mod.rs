@@ -40,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which drops are taken, and when.
     pub pickup: Pickup,
+    /// Where files are dropped besides.
+    pub folders: Vec<Folder>,
     /// Who we are.
     pub identity: Identity,
     /// `[user.NAME]`: who sends in place of a user of this host.
@@ -78,6 +80,29 @@ pub struct Pickup {
     pub settle: Duration,
     /// How often the directory is read although nothing was heard.
     pub rescan: Duration,
+    /// The dots at the beginnings of lines come doubled.
+    pub unstuff: bool,
+}
+
+/// `[folder.NAME]`, with what its dialect fills in.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// NAME.
+    pub name: String,
+    /// Where files are dropped; of a Maildir its `new/`.
+    pub dir: PathBuf,
+    /// Which drops are taken, and when.
+    pub pickup: Pickup,
+    /// A file is the text of a message, and no message.
+    pub is_text: bool,
+    /// The recipients of all that is dropped there; empty: those that each message names.
+    pub to: Vec<String>,
+    /// A sender, perhaps with `{user}` or `{hostname}` in it.
+    pub from: Option<String>,
+    /// Where that stands whatever a message says.
+    pub force_from: Option<ForceFrom>,
+    /// Where producers learn what became of each file.
+    pub outcomes: Option<PathBuf>,
 }
 
 /// `[identity]`.

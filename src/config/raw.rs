@@ -16,6 +16,8 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) pickup: RawPickup,
     #[serde(default)]
+    pub(super) folder: BTreeMap<String, Spanned<RawFolder>>,
+    #[serde(default)]
     pub(super) identity: RawIdentity,
     #[serde(default)]
     pub(super) user: BTreeMap<String, RawUser>,
@@ -47,6 +49,23 @@ pub(super) struct RawPickup {
     pub(super) patterns: At<Vec<String>>,
     pub(super) settle: At<String>,
     pub(super) rescan: At<String>,
+    pub(super) unstuff: At<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFolder {
+    pub(super) dir: At<String>,
+    pub(super) dialect: At<String>,
+    #[serde(rename = "match")]
+    pub(super) patterns: At<Vec<String>>,
+    pub(super) settle: At<String>,
+    pub(super) rescan: At<String>,
+    pub(super) unstuff: At<bool>,
+    pub(super) to: At<OneOrMore>,
+    pub(super) from: At<String>,
+    pub(super) force_from: At<String>,
+    pub(super) outcomes: At<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

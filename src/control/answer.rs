@@ -51,7 +51,14 @@ impl Status {
             }
             other => other,
         });
-        Status { left_in_pickup: Vec::new(), held_messages: Vec::new(), oldest_waiting: None, sender, ..self }
+        Status {
+            left_in_pickup: Vec::new(),
+            folders: Vec::new(),
+            held_messages: Vec::new(),
+            oldest_waiting: None,
+            sender,
+            ..self
+        }
     }
 }
 
@@ -74,6 +81,9 @@ pub struct Status {
     pub in_pickup: usize,
     /// Those of them that are not taken.
     pub left_in_pickup: Vec<Left>,
+    /// What lies in the folders besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<FolderStatus>,
     /// Messages in `pending/`: in line, aside and held.
     pub waiting: usize,
     /// Those aside.
@@ -98,6 +108,21 @@ pub struct Status {
     pub out_of_service: Vec<OutOfService>,
 }
 
+/// A folder besides `pickup/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it is.
+    pub dir: String,
+    /// Why it cannot be read.
+    pub problem: Option<String>,
+    /// Files in it.
+    pub files: usize,
+    /// Those of them that are not taken.
+    pub left: Vec<Left>,
+}
+
 /// What is wrong with the spool's owners or modes, and the command that mends it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
@@ -108,7 +133,7 @@ pub struct Warning {
 }
 
 /// A file or message that does not move, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// The producer's name of it.
     pub file: String,

@@ -17,8 +17,8 @@ mod socket;
 pub mod view;
 
 pub use answer::{
-    Answer, Became, Code, FlushEnd, Flushed, Left, Message, Messages, NotDone, Oldest, Pause, Recipient,
-    Refused, Reloaded, Sent, Shown, State, Status, Steered, Warning,
+    Answer, Became, Code, FlushEnd, Flushed, FolderStatus, Left, Message, Messages, NotDone, Oldest, Pause,
+    Recipient, Refused, Reloaded, Sent, Shown, State, Status, Steered, Warning,
 };
 pub use became::became;
 pub use client::{Client, ClientError};

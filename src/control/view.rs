@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::answer::{
-    Answer, Code, Left, Message, Messages, Oldest, Recipient, Refused, Shown, State, Status, Warning,
+    Answer, Code, FolderStatus, Left, Message, Messages, Oldest, Recipient, Refused, Shown, State, Status,
+    Warning,
 };
 use super::request::Request;
 use super::{find, guard};
@@ -25,6 +26,8 @@ pub struct Facts {
     pub spool_dir: PathBuf,
     /// Which names are taken.
     pub patterns: Vec<Pattern>,
+    /// Where files are dropped besides.
+    pub folders: Vec<Folder>,
     /// How much is taken.
     pub limits: Limits,
     /// Whether there is anywhere to send to.
@@ -33,6 +36,17 @@ pub struct Facts {
     pub config_error: Option<String>,
     /// The disk call that failed, if the service waits for the disk.
     pub spool_fault: Option<String>,
+}
+
+/// A folder besides `pickup/`.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Which names are taken.
+    pub patterns: Vec<Pattern>,
 }
 
 /// So many held messages are told of one by one; a list has them all.
@@ -63,10 +77,36 @@ pub fn answer(request: &Request, fs: &dyn Fs, facts: &Facts) -> Result<Answer, R
     }
 }
 
-/// How many files in `pickup/` could be taken, as far as can be seen.
-pub fn takeable(fs: &dyn Fs, patterns: &[Pattern]) -> usize {
+/// How many files in `pickup/` and the folders could be taken, as far as can be seen.
+pub fn takeable(fs: &dyn Fs, facts: &Facts) -> usize {
+    let folders = facts.folders.iter().map(|folder| (fs.outside(&folder.dir), &folder.patterns));
     // What cannot be listed cannot be taken.
-    dropped(fs, patterns).map_or(0, |dropped| dropped.iter().filter(|(_, left)| left.is_none()).count())
+    let count = |(dir, patterns): (Dir, &Vec<Pattern>)| {
+        dropped(fs, dir, patterns)
+            .map_or(0, |dropped| dropped.iter().filter(|(_, left)| left.is_none()).count())
+    };
+    std::iter::once((Dir::Pickup, &facts.patterns)).chain(folders).map(count).sum()
+}
+
+/// What lies in a folder.
+fn folder_status(fs: &dyn Fs, folder: &Folder) -> FolderStatus {
+    let listed = dropped(fs, fs.outside(&folder.dir), &folder.patterns);
+    let (dropped, problem) = match listed {
+        Ok(dropped) => (dropped, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    FolderStatus {
+        name: folder.name.clone(),
+        dir: folder.dir.display().to_string(),
+        problem,
+        files: dropped.len(),
+        left: dropped
+            .into_iter()
+            .filter_map(|(name, left)| {
+                Some(Left { reason: left?, file: name.to_string_lossy().into_owned() })
+            })
+            .collect(),
+    }
 }
 
 /// What waits, and why.
@@ -76,7 +116,11 @@ pub fn takeable(fs: &dyn Fs, patterns: &[Pattern]) -> usize {
 /// What cannot be read.
 fn status(fs: &dyn Fs, facts: &Facts) -> Result<Status, Refused> {
     let messages = messages(fs)?;
-    let dropped = dropped(fs, &facts.patterns)?;
+    let in_pickup = match dropped(fs, Dir::Pickup, &facts.patterns) {
+        // Somebody removed it; it may come back.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(|e| cannot_list(Dir::Pickup, &e))?,
+    };
     let count = |what: fn(&Found) -> bool| messages.iter().filter(|m| what(m)).count();
     let waiting = count(|m| m.dir == Dir::Pending);
     let oldest = messages.iter().find(|m| matches!(m.dir, Dir::Pending | Dir::Sending));
@@ -91,8 +135,9 @@ fn status(fs: &dyn Fs, facts: &Facts) -> Result<Status, Refused> {
         config_error: facts.config_error.clone(),
         spool_fault: facts.spool_fault.clone(),
         not_accepting: room_for(fs, &facts.limits, waiting as u64, 1).err().map(|why| why.to_string()),
-        in_pickup: dropped.len(),
-        left_in_pickup: dropped
+        in_pickup: in_pickup.len(),
+        folders: facts.folders.iter().map(|folder| folder_status(fs, folder)).collect(),
+        left_in_pickup: in_pickup
             .into_iter()
             .filter_map(|(name, left)| {
                 Some(Left { reason: left?, file: name.to_string_lossy().into_owned() })
@@ -234,26 +279,19 @@ fn messages(fs: &dyn Fs) -> Result<Vec<Found>, Refused> {
 /// As the sender says it.
 const HELD_BY_OPERATOR: &str = "an operator holds it";
 
-/// What lies in `pickup/`, with the reason if it can be seen from name and kind that it is not taken.
-fn dropped(fs: &dyn Fs, patterns: &[Pattern]) -> Result<Vec<(OsString, Option<String>)>, Refused> {
+/// What lies where files are dropped, with the reason if it can be seen from name and kind that it is not taken.
+fn dropped(fs: &dyn Fs, dir: Dir, patterns: &[Pattern]) -> io::Result<Vec<(OsString, Option<String>)>> {
     let mut names = Vec::new();
-    match fs.list(Dir::Pickup, &mut |name, _| names.push(name.to_owned())) {
-        // Somebody removed it; it may come back.
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot_list(Dir::Pickup, &e)),
-        _ => {}
-    }
+    fs.list(dir, &mut |name, _| names.push(name.to_owned()))?;
     names.retain(|name| !is_unfinished(name));
     names.sort();
     let matches = |name: &OsStr| patterns.iter().any(|p| p.matches(name));
-    let home = fs.stat(Dir::Pending, OsStr::new(".")).ok().map(|stat| stat.id.device);
-    let left = |name: &OsStr| match fs.stat(Dir::Pickup, name) {
+    let section = if dir == Dir::Pickup { "[pickup]" } else { "its folder" };
+    let left = |name: &OsStr| match fs.stat(dir, name) {
         Ok(stat) if stat.kind != Kind::File => Some("not a regular file".to_owned()),
-        _ if !matches(name) => Some("its name matches no pattern of match in [pickup]".to_owned()),
+        _ if !matches(name) => Some(format!("its name matches no pattern of match in {section}")),
         Ok(stat) if stat.size == 0 => Some("empty".to_owned()),
-        Ok(stat) if home.is_some_and(|home| home != stat.id.device) => {
-            Some("pickup/ is on another filesystem than pending/".to_owned())
-        }
-        Ok(_) => match fs.open(Dir::Pickup, name) {
+        Ok(_) => match fs.open(dir, name) {
             Ok(file) if file.has_writer() == Writer::Present => {
                 Some("a program has it open for writing".to_owned())
             }

@@ -98,6 +98,12 @@ impl Fs for Faulty {
         ask(&self.hook, "refresh", dir)?;
         self.disk.refresh(dir)
     }
+    fn outside(&self, path: &Path) -> Dir {
+        self.disk.outside(path)
+    }
+    fn place(&self, dir: Dir) -> String {
+        self.disk.place(dir)
+    }
     fn may_change_unheard(&self, dir: Dir) -> bool {
         self.disk.may_change_unheard(dir)
     }

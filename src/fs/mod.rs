@@ -18,6 +18,7 @@ pub use users::{Owner, group, user, user_name};
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 
 /// The directories of a spool. Names are relative to one of them, so that nothing is ever reached by a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +35,15 @@ pub enum Dir {
     Sent,
     /// Records.
     Meta,
+    /// A directory outside of the spool, see [`Fs::outside`].
+    Outside(u16),
 }
 
 impl Dir {
-    /// All of them, in the order in which a message can pass through.
+    /// Those of the spool itself, in the order in which a message can pass through.
     pub const ALL: [Dir; 6] = [Dir::Pickup, Dir::Pending, Dir::Sending, Dir::Failed, Dir::Sent, Dir::Meta];
 
-    /// The directory's name below the spool root.
+    /// The directory's name below the spool root; where one outside of it is, [`Fs::place`] tells.
     pub fn name(self) -> &'static str {
         match self {
             Dir::Pickup => "pickup",
@@ -49,7 +52,13 @@ impl Dir {
             Dir::Failed => "failed",
             Dir::Sent => "sent",
             Dir::Meta => "meta",
+            Dir::Outside(_) => "a folder outside of the spool",
         }
+    }
+
+    /// Whether others put files there, and read what is left there for them.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Dir::Pickup | Dir::Outside(_))
     }
 }
 
@@ -143,8 +152,8 @@ pub trait Fs: Send + Sync {
     fn stat(&self, dir: Dir, name: &OsStr) -> io::Result<Stat>;
     /// Opens for reading; refuses links, never blocks on a FIFO.
     fn open(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>>;
-    /// Makes a new file for writing; an existing name is an error. It is readable by its owner alone, in `pickup/`
-    /// by everybody who can reach it.
+    /// Makes a new file for writing; an existing name is an error. It is readable by its owner alone, where others drop
+    /// ([`Dir::is_shared`]) by everybody who can reach it.
     fn create(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>>;
     /// Moves a file; a name that is taken at the destination is an error (`AlreadyExists`).
     fn rename(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()>;
@@ -160,6 +169,14 @@ pub trait Fs: Send + Sync {
     fn room(&self) -> io::Result<Room>;
     /// Looks again where `dir` is: it may have been removed and made anew. True if it is another one now.
     fn refresh(&self, dir: Dir) -> io::Result<bool>;
+    /// The directory at `path`, wherever it is, and whether it is there or not: the same value for the same path, as long as
+    /// this disk is used. If it is not there, or may not be opened, calls on it fail with that error;
+    /// [`Fs::refresh`] looks again.
+    fn outside(&self, path: &Path) -> Dir;
+    /// Where `dir` is, for people: its name in the spool, or the path.
+    fn place(&self, dir: Dir) -> String {
+        dir.name().to_owned()
+    }
     /// Whether `dir` is on a filesystem on which files can come without an event: another host, or another program,
     /// can put them there behind this kernel's back.
     fn may_change_unheard(&self, _dir: Dir) -> bool {

@@ -1,7 +1,7 @@
 //! The real disk: the only file of the project that changes one.
 //!
-//! The six directories are held open, and every call names a file relative to one of them, so that nobody who
-//! moves or links a directory can lead a call elsewhere.
+//! The six directories are held open, as are those outside of the spool while they can be had, and every call names a file
+//! relative to one of them, so that nobody who moves or links a directory can lead a call elsewhere.
 
 use std::ffi::{CStr, OsStr};
 use std::fs;
@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 
@@ -18,12 +18,44 @@ use super::{Dir, File, FileId, Fs, Kind, Room, Stat, SyncSite, Writer};
 /// A spool on a real disk.
 #[derive(Debug)]
 pub struct RealFs {
-    root: PathBuf,
-    /// By [`Dir`] as index. `pickup/` can be opened anew, the others stay as they are.
-    dirs: [RwLock<OwnedFd>; 6],
+    /// In the order of [`Dir::ALL`]. `pickup/` can be opened anew, the others stay as they are.
+    dirs: [Place; 6],
+    /// Those outside of the spool, by number; none is ever taken out.
+    outside: RwLock<Vec<Arc<Place>>>,
+}
+
+/// A directory, and how it is held open.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    /// `None` while it could not be opened.
+    fd: RwLock<Option<OwnedFd>>,
 }
 
 struct RealFile(OwnedFd);
+
+impl Place {
+    fn with<T>(&self, call: impl FnOnce(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
+        match &*self.fd.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(fd) => call(fd),
+            // As it failed before; the same error, with its cause.
+            None => Err(open_dir(&self.path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// True if it is another one now.
+    fn refresh(&self) -> io::Result<bool> {
+        let now = rustix::fs::stat(&self.path)?;
+        let identity = |stat: &rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+        let held = self.with(|fd| Ok(rustix::fs::fstat(fd)?));
+        if held.is_ok_and(|held| identity(&held) == identity(&now)) {
+            return Ok(false);
+        }
+        let fresh = open_dir(&self.path)?;
+        *self.fd.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Ok(true)
+    }
+}
 
 impl RealFs {
     /// Opens the directories of the spool at `root`.
@@ -35,10 +67,10 @@ impl RealFs {
         ignore_lease_breaks();
         let open = |dir: Dir| {
             let path = root.join(dir.name());
-            open_dir(&path).map(RwLock::new).map_err(|e| (path, e))
+            let fd = open_dir(&path).map_err(|e| (path.clone(), e))?;
+            Ok(Place { path, fd: RwLock::new(Some(fd)) })
         };
         Ok(RealFs {
-            root: root.to_owned(),
             dirs: [
                 open(Dir::Pickup)?,
                 open(Dir::Pending)?,
@@ -47,12 +79,31 @@ impl RealFs {
                 open(Dir::Sent)?,
                 open(Dir::Meta)?,
             ],
+            outside: RwLock::default(),
         })
     }
 
+    fn at<T>(&self, dir: Dir, call: impl FnOnce(&Place) -> io::Result<T>) -> io::Result<T> {
+        let inside = match dir {
+            Dir::Pickup => 0,
+            Dir::Pending => 1,
+            Dir::Sending => 2,
+            Dir::Failed => 3,
+            Dir::Sent => 4,
+            Dir::Meta => 5,
+            Dir::Outside(number) => {
+                let outside = self.outside.read().unwrap_or_else(PoisonError::into_inner);
+                // Numbers come from this list.
+                let place = outside.get(usize::from(number)).cloned();
+                drop(outside);
+                return call(&*place.ok_or(io::ErrorKind::NotFound)?);
+            }
+        };
+        call(&self.dirs[inside])
+    }
+
     fn with<T>(&self, dir: Dir, call: impl FnOnce(&OwnedFd) -> rustix::io::Result<T>) -> io::Result<T> {
-        let fd = self.dirs[dir as usize].read().unwrap_or_else(PoisonError::into_inner);
-        call(&fd).map_err(io::Error::from)
+        self.at(dir, |place| place.with(|fd| Ok(call(fd)?)))
     }
 
     fn with_two<T>(
@@ -61,13 +112,11 @@ impl RealFs {
         to: Dir,
         call: impl FnOnce(&OwnedFd, &OwnedFd) -> rustix::io::Result<T>,
     ) -> io::Result<T> {
-        self.with(from, |from_fd| {
-            // One read lock at a time on the same directory: a waiting writer would block the second.
-            if from == to {
-                return call(from_fd, from_fd);
-            }
-            call(from_fd, &self.dirs[to as usize].read().unwrap_or_else(PoisonError::into_inner))
-        })
+        // One read lock at a time on the same directory: a waiting writer would block the second.
+        if from == to {
+            return self.with(from, |fd| call(fd, fd));
+        }
+        self.at(from, |from| from.with(|from_fd| self.with(to, |to_fd| call(from_fd, to_fd))))
     }
 }
 
@@ -100,10 +149,10 @@ impl Fs for RealFs {
 
     fn create(&self, dir: Dir, name: &OsStr) -> io::Result<Box<dyn File>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // In pickup/ a producer has to be able to read what is left for it.
-        let mode = if dir == Dir::Pickup { Mode::from_raw_mode(0o644) } else { Mode::RUSR | Mode::WUSR };
+        // Where it drops a producer has to be able to read what is left for it.
+        let mode = if dir.is_shared() { Mode::from_raw_mode(0o644) } else { Mode::RUSR | Mode::WUSR };
         let fd = self.with(dir, |fd| rustix::fs::openat(fd, name, flags, mode))?;
-        if dir == Dir::Pickup {
+        if dir.is_shared() {
             // A service's umask is not meant for them.
             rustix::fs::fchmod(&fd, mode)?;
         }
@@ -152,15 +201,25 @@ impl Fs for RealFs {
     }
 
     fn refresh(&self, dir: Dir) -> io::Result<bool> {
-        let path = self.root.join(dir.name());
-        let now = rustix::fs::stat(&path)?;
-        let held = self.with(dir, |fd| rustix::fs::fstat(fd))?;
-        if (now.st_dev, now.st_ino) == (held.st_dev, held.st_ino) {
-            return Ok(false);
+        self.at(dir, Place::refresh)
+    }
+
+    fn outside(&self, path: &Path) -> Dir {
+        let mut outside = self.outside.write().unwrap_or_else(PoisonError::into_inner);
+        let number = outside.iter().position(|place| place.path == path).unwrap_or_else(|| {
+            let fd = RwLock::new(open_dir(path).ok());
+            outside.push(Arc::new(Place { path: path.to_owned(), fd }));
+            outside.len() - 1
+        });
+        // More than the configuration can name.
+        Dir::Outside(u16::try_from(number).unwrap_or(u16::MAX))
+    }
+
+    fn place(&self, dir: Dir) -> String {
+        match dir {
+            Dir::Outside(_) => self.at(dir, |place| Ok(place.path.display().to_string())).unwrap_or_default(),
+            _ => dir.name().to_owned(),
         }
-        let fresh = open_dir(&path)?;
-        *self.dirs[dir as usize].write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(true)
     }
 
     fn may_change_unheard(&self, dir: Dir) -> bool {

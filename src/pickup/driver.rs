@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Hint, Pickup, Watch};
 use crate::fs::Clock;
 use crate::mail::Monotonic;
-use crate::spool::{Accepted, SpoolError};
+use crate::spool::{Accepted, Spool, SpoolError};
 
 /// Told after each round of what was accepted in it, in order; mostly nothing.
 pub type OnAccepted = Box<dyn FnMut(Vec<Accepted>) -> Result<(), SpoolError> + Send>;
@@ -16,38 +16,45 @@ pub type OnAccepted = Box<dyn FnMut(Vec<Accepted>) -> Result<(), SpoolError> + S
 /// How long an attempt to watch again is put off after it failed.
 const WATCH_RETRY: Duration = Duration::from_secs(60);
 
-/// Runs a [`Pickup`] until it is told to stop.
+/// Runs a [`Pickup`] for each folder until it is told to stop.
 pub struct Driver {
-    pickup: Pickup,
+    spool: Arc<Spool>,
     clock: Arc<dyn Clock>,
-    directory: PathBuf,
+    /// `pickup/` first.
+    folders: Vec<Folder>,
     sender: Sender<Hint>,
     hints: Receiver<Hint>,
     on_accepted: OnAccepted,
+}
+
+/// One folder, and how it is watched.
+struct Folder {
+    pickup: Pickup,
+    directory: PathBuf,
     watch: Option<Watch>,
     /// When it is tried again to watch, if nothing is watched.
     rewatch_at: Monotonic,
 }
 
 impl Driver {
-    /// A driver for the pickup whose directory is at `directory`; `sender` and `hints` are the two ends of one
-    /// channel.
+    /// A driver for these pickups, each with its directory, that of `pickup/` first; `sender` and `hints` are the two ends of
+    /// one channel.
     pub fn new(
-        pickup: Pickup,
+        spool: Arc<Spool>,
+        pickups: Vec<(Pickup, PathBuf)>,
         clock: Arc<dyn Clock>,
-        directory: PathBuf,
         (sender, hints): (Sender<Hint>, Receiver<Hint>),
         on_accepted: OnAccepted,
     ) -> Driver {
+        let folder =
+            |(pickup, directory)| Folder { pickup, directory, watch: None, rewatch_at: Monotonic::default() };
         Driver {
-            pickup,
+            spool,
             clock,
-            directory,
+            folders: pickups.into_iter().map(folder).collect(),
             sender,
             hints,
             on_accepted,
-            watch: None,
-            rewatch_at: Monotonic::default(),
         }
     }
 
@@ -58,24 +65,41 @@ impl Driver {
     /// A disk call of the spool that failed half-way.
     pub fn run(&mut self) -> Result<(), SpoolError> {
         // Watch first, scan then: what comes between the two is heard of twice, never missed.
-        self.watch();
+        for number in 0..self.folders.len() {
+            self.watch(number);
+        }
         loop {
-            let step = self.pickup.step()?;
-            (self.on_accepted)(step.accepted)?;
-            let now = self.clock.monotonic();
-            if step.replaced || (self.watch.is_none() && now >= self.rewatch_at) {
-                self.watch();
-                self.pickup.hint(Hint::Rescan);
-                continue;
+            // One group of each in turn: a folder with a hundred thousand files keeps no other waiting.
+            let mut wait = Duration::MAX;
+            for number in 0..self.folders.len() {
+                wait = wait.min(self.round(number)?);
             }
-            let wait = match step.next_look {
-                Some(at) if !step.more => at - now,
-                _ => Duration::ZERO,
-            };
+            let now = self.clock.monotonic();
+            if let Some(at) = self.spool.tell_producers(now)? {
+                wait = wait.min(at - now);
+            }
             if self.listen(wait) {
                 return Ok(());
             }
         }
+    }
+
+    /// One step of one folder; how long until the next.
+    fn round(&mut self, number: usize) -> Result<Duration, SpoolError> {
+        let folder = &mut self.folders[number];
+        let step = folder.pickup.step()?;
+        (self.on_accepted)(step.accepted)?;
+        let now = self.clock.monotonic();
+        let folder = &mut self.folders[number];
+        if step.replaced || (folder.watch.is_none() && now >= folder.rewatch_at) {
+            self.watch(number);
+            self.folders[number].pickup.hint(Hint::Rescan);
+            return Ok(Duration::ZERO);
+        }
+        Ok(match step.next_look {
+            Some(at) if !step.more => at - now,
+            _ => Duration::ZERO,
+        })
     }
 
     /// Takes every hint that is there; waits for the first one. True if the service ends.
@@ -87,32 +111,43 @@ impl Driver {
         };
         let mut next = Some(first);
         while let Some(hint) = next {
-            if hint == Hint::Stop {
-                return true;
+            match hint {
+                Hint::Stop => return true,
+                Hint::In { folder, hint } => self.hear(folder, *hint),
+                // Who asks for it from outside means every folder.
+                Hint::Rescan => (0..self.folders.len()).for_each(|number| self.hear(number, Hint::Rescan)),
+                hint => self.hear(0, hint),
             }
-            if hint == Hint::Unwatched {
-                self.watch = None;
-                self.rewatch_at = Monotonic::default();
-            }
-            self.pickup.hint(hint);
             next = self.hints.try_recv().ok();
         }
         false
     }
 
-    fn watch(&mut self) {
-        self.watch = None;
-        self.rewatch_at = self.clock.monotonic() + WATCH_RETRY;
-        match Watch::start(&self.directory, self.sender.clone()) {
-            Ok(watch) => self.watch = Some(watch),
+    fn hear(&mut self, number: usize, hint: Hint) {
+        let Some(folder) = self.folders.get_mut(number) else { return };
+        if hint == Hint::Unwatched {
+            folder.watch = None;
+            folder.rewatch_at = Monotonic::default();
+        }
+        folder.pickup.hint(hint);
+    }
+
+    fn watch(&mut self, number: usize) {
+        let folder = &mut self.folders[number];
+        folder.watch = None;
+        folder.rewatch_at = self.clock.monotonic() + WATCH_RETRY;
+        match Watch::start_for(number, &folder.directory, self.sender.clone()) {
+            Ok(watch) => folder.watch = Some(watch),
+            // That it is not there the pickup says.
+            Err(_) if !folder.directory.is_dir() => {}
             Err(error) => tracing::warn!(
-                directory = %self.directory.display(),
+                directory = %folder.directory.display(),
                 %error,
                 hint = "drops are found by a scan every 5 s until the directory can be watched; \
                         is fs.inotify.max_user_watches or max_user_instances used up?",
                 "pickup-not-watched"
             ),
         }
-        self.pickup.set_watched(self.watch.is_some());
+        folder.pickup.set_watched(folder.watch.is_some());
     }
 }

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{IGNORED_AFTER, NO_ROOM_AGAIN, OPEN_AFTER, Options, Pattern, Pickup, RenamedWriter, bytes};
-use crate::fs::{Dir, File, Stat};
-use crate::mail::{Monotonic, Origin, UnixTime};
+use crate::fs::{File, Stat};
+use crate::mail::{Monotonic, UnixTime};
 use crate::message::{NoEnvelope, Refusal};
 use crate::outgoing::{Outgoing, Unsendable};
 use crate::report::Report;
@@ -17,11 +17,12 @@ impl Pickup {
     pub(super) fn tell_producer(&self, dropped: &OsStr, name: &Name, reason: &str) {
         let mut file_name = dropped.to_owned();
         file_name.push(".rejected.txt");
+        let dir = self.options.source.dir;
         let text = format!("pillarbox cannot send this message: {reason}\nIt lies in failed/ as {name}\n");
         let fs = self.spool.fs();
-        let written = match fs.unlink(Dir::Pickup, &file_name) {
+        let written = match fs.unlink(dir, &file_name) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
-            _ => fs.create(Dir::Pickup, &file_name).and_then(|mut file| file.append(text.as_bytes())),
+            _ => fs.create(dir, &file_name).and_then(|mut file| file.append(text.as_bytes())),
         };
         if let Err(error) = written {
             tracing::warn!(file = %file_name.display(), %error, "producer-not-told");
@@ -41,7 +42,7 @@ impl Pickup {
             tracing::warn!(
                 file = %name.display(),
                 patterns = patterns.join(" "),
-                hint = "rename the file, or add a pattern to match in [pickup]",
+                hint = format!("rename the file, or add a pattern to match in [{}]", self.options.section),
                 "drop-ignored"
             );
         }
@@ -80,6 +81,7 @@ impl Pickup {
             | NotAccepted::Unreadable(_)
             | NotAccepted::NotMoved(_)
             | NotAccepted::NoRoomToCopy(_)
+            | NotAccepted::Unsettled
             | NotAccepted::Io(_) => {}
         }
         file.left = true;
@@ -97,8 +99,9 @@ impl Pickup {
         }
         let reason = why.to_string();
         if file.reported.as_ref() != Some(&reason) {
-            let stat = self.spool.fs().stat(Dir::Pickup, name).ok();
-            tracing::warn!(file = %name.display(), %reason, hint = hint_for(why, stat, name), "drop-left");
+            let (fs, dir) = (self.spool.fs(), self.options.source.dir);
+            let hint = hint_for(why, fs.stat(dir, name).ok(), name, &fs.place(dir));
+            tracing::warn!(file = %name.display(), %reason, hint, "drop-left");
             file.reported = Some(reason);
         }
     }
@@ -110,7 +113,7 @@ impl Pickup {
                 if before.is_none() {
                     tracing::error!(
                         %reason,
-                        hint = "what is dropped waits in pickup/ and is taken as soon as there is room",
+                        hint = "what is dropped waits where it is and is taken as soon as there is room",
                         "no-room"
                     );
                 }
@@ -139,7 +142,7 @@ pub(super) fn examine(
 ) -> Option<(Failed, String)> {
     let read = match options.max_message_size.and_then(|max| too_long(file.stat().ok()?.size, max)) {
         Some(refusal) => Err(Unsendable::Refused(refusal)),
-        None => Outgoing::read(file, name, &options.outgoing, &Origin::default()),
+        None => Outgoing::read(file, name, &options.outgoing, &options.source.origin),
     };
     let reason = match read {
         Ok(Outgoing { addressed: Err(NoEnvelope::Refused(refusal)), .. }) => refusal.to_string(),
@@ -163,17 +166,13 @@ fn too_long(size: u64, max: u64) -> Option<Refusal> {
     (size > max).then_some(Refusal { line: None, reason })
 }
 
-/// What to do about a file that was left.
-pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
+/// What to do about a file that was left in `place`.
+fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr, place: &str) -> String {
     match (why, stat) {
         (NotAccepted::Unreadable(e), Some(stat)) if e.kind() == ErrorKind::PermissionDenied => {
-            readable_hint(&stat, name)
+            readable_hint(&stat, name, place)
         }
-        (NotAccepted::NotMoved(e), _) if e.kind() == ErrorKind::CrossesDevices => {
-            "a file is taken by a rename, which cannot leave a filesystem: mount the whole spool there, not pickup/ alone; \
-             if it is one filesystem, pickup/ has a project quota of its own"
-                .into()
-        }
+        (NotAccepted::NotMoved(e), _) if place != "pickup" => not_moved_hint(e, place),
         (NotAccepted::NotMoved(e), _) if e.kind() == ErrorKind::PermissionDenied => {
             "pickup/ and pending/ must belong to the user of the service, who must be allowed to write there (ls -ld), and the \
              file must not be immutable (lsattr)"
@@ -182,7 +181,7 @@ pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
         (NotAccepted::BeingWritten, _) => {
             "it is taken when that program closes it; fuser -v shows which one it is".into()
         }
-        (NotAccepted::NoRoomToCopy(_), _) => "free room, or remove its other names: then it is renamed".into(),
+        (NotAccepted::NoRoomToCopy(_), _) => "free room on the filesystem of the spool".into(),
         (NotAccepted::Unsynced(..), _) => "see to the disk, then drop it again as a new file".into(),
         (NotAccepted::Empty, _) => "remove it, or let its producer write to it".into(),
         (NotAccepted::NotAFile(_), _) => "only regular files are taken: remove it".into(),
@@ -190,15 +189,30 @@ pub fn hint_for(why: &NotAccepted, stat: Option<Stat>, name: &OsStr) -> String {
     }
 }
 
+/// A folder is its owner's: what the service needs there.
+fn not_moved_hint(error: &std::io::Error, place: &str) -> String {
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => format!(
+            "if the filesystem is writable, the unit of the service shuts it out: `systemctl edit pillarbox`, then [Service] \
+             and ReadWritePaths={place}"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "the user of the service must be allowed to take files out of {place}: setfacl -m u:pillarbox:rwx {place}; if it has \
+             the sticky bit (ls -ld shows a t), only its owner may: chown pillarbox {place}"
+        ),
+        _ => "it is tried again".to_owned(),
+    }
+}
+
 /// Mode, owner, and the command that mends it. The name is a stranger's, and the command will be pasted into a root shell.
-fn readable_hint(stat: &Stat, name: &OsStr) -> String {
+fn readable_hint(stat: &Stat, name: &OsStr, place: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "._+@-".contains(c);
     let command = match name.to_str() {
-        Some(name) if name.chars().all(safe) => format!("chmod a+r pickup/{name}"),
+        Some(name) if name.chars().all(safe) => format!("chmod a+r {place}/{name}"),
         Some(name) if !name.chars().any(|c| c.is_control() || c == '\'') => {
-            format!("chmod a+r 'pickup/{name}'")
+            format!("chmod a+r '{place}/{name}'")
         }
-        _ => format!("find pickup -inum {} -exec chmod a+r {{}} +", stat.id.inode),
+        _ => format!("find {place} -inum {} -exec chmod a+r {{}} +", stat.id.inode),
     };
     format!("it has mode {:04o} and owner {}: {command}", stat.mode, stat.owner)
 }
@@ -231,7 +245,7 @@ mod tests {
             (b"\xff.eml", "find pickup -inum 77 -exec chmod a+r {} +"),
         ];
         for (name, command) in cases {
-            let hint = hint_for(&denied(), Some(stat), OsStr::from_bytes(name));
+            let hint = hint_for(&denied(), Some(stat), OsStr::from_bytes(name), "pickup");
             assert_eq!(hint, format!("it has mode 0600 and owner 1000: {command}"));
         }
     }

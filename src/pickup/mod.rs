@@ -19,13 +19,12 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fs::{Clock, Dir, File, FileTime, Kind, Stat};
+use crate::fs::{Clock, File, FileTime, Kind, Stat};
 use crate::mail::Monotonic;
 use crate::outgoing;
-use crate::spool::{Accepted, Candidate, Name, NotAccepted, Spool, SpoolError};
+use crate::spool::{Accepted, Candidate, Name, NotAccepted, Source, Spool, SpoolError};
 
 pub use driver::{Driver, OnAccepted};
-pub use left::hint_for;
 pub use pattern::{Pattern, is_unfinished};
 pub use watch::{Hint, Watch};
 
@@ -45,6 +44,10 @@ const NO_ROOM_AGAIN: Duration = Duration::from_secs(1);
 /// How the pickup works.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Where files are dropped, and what that says of them.
+    pub source: Source,
+    /// How that is called in the configuration: `pickup`, or `folder.NAME`.
+    pub section: String,
     /// Names that are taken.
     pub patterns: Vec<Pattern>,
     /// How far apart two looks must be that find the same.
@@ -57,7 +60,7 @@ pub struct Options {
     pub max_message_size: Option<u64>,
 }
 
-/// The files of `pickup/` on their way in.
+/// The files of `pickup/`, or of one folder, on their way in.
 pub struct Pickup {
     spool: Arc<Spool>,
     clock: Arc<dyn Clock>,
@@ -212,7 +215,7 @@ impl Pickup {
                 self.no_room_until = self.no_room_until.map(|_| Monotonic::default());
             }
             Hint::Unwatched => self.set_watched(false),
-            Hint::Ping | Hint::Stop => {}
+            Hint::In { .. } | Hint::Ping | Hint::Stop => {}
         }
     }
 
@@ -228,6 +231,13 @@ impl Pickup {
         let mut step = Step::default();
         if self.scan_due.is_some_and(|due| due <= now) {
             step.replaced = self.scan(now);
+            if step.replaced {
+                self.spool.look_again_at(self.options.source.dir);
+            }
+            if !self.is_away {
+                // What comes of it is accepted; what still cannot be finished waits for the next look.
+                step.accepted = self.spool.settle(self.options.source.dir)?.unwrap_or_default();
+            }
             self.scan_due = Some(now + self.rescan());
         }
         let ready = match self.no_room_until.filter(|until| *until > now) {
@@ -238,7 +248,7 @@ impl Pickup {
             let mut no_room = None;
             let wall = self.clock.wall();
             let examine = |name: &Name, file: &dyn File| left::examine(name, file, &self.options, wall);
-            let results = self.spool.accept(&ready, wall, &examine)?;
+            let results = self.spool.accept_from(&self.options.source, &ready, wall, &examine)?;
             for (candidate, result) in ready.iter().zip(results) {
                 match result {
                     Ok(accepted) => {
@@ -306,7 +316,7 @@ impl Pickup {
 
     /// Looks at one file: it is complete, or gets a time for the next look, or is forgotten.
     fn look(&mut self, name: &OsStr, now: Monotonic) -> Option<Candidate> {
-        let Ok(stat) = self.spool.fs().stat(Dir::Pickup, name) else {
+        let Ok(stat) = self.spool.fs().stat(self.options.source.dir, name) else {
             self.forget(name);
             return None;
         };

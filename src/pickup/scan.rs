@@ -3,28 +3,34 @@
 use std::ffi::OsString;
 
 use super::{Look, Pickup, identity, is_unfinished, pattern};
-use crate::fs::{Dir, Stat};
+use crate::fs::Stat;
 use crate::mail::Monotonic;
 
 impl Pickup {
     /// Reads the directory. True if it is another directory than before.
     pub(super) fn scan(&mut self, now: Monotonic) -> bool {
-        let read = self.spool.fs().refresh(Dir::Pickup).and_then(|replaced| Ok((replaced, self.found()?)));
+        let read = self
+            .spool
+            .fs()
+            .refresh(self.options.source.dir)
+            .and_then(|replaced| Ok((replaced, self.found()?)));
         let (replaced, found) = match read {
             Ok(read) => read,
             Err(error) => {
                 // Said once: it may be away for a weekend.
                 if !std::mem::replace(&mut self.is_away, true) {
-                    let hint = "is pickup/ there, and may it be read? It is looked for at every rescan";
-                    tracing::warn!(%error, hint, "pickup-unreadable");
+                    let folder = self.spool.fs().place(self.options.source.dir);
+                    let hint =
+                        "is it there, and may it be read? It is looked for at every rescan, and never made";
+                    tracing::warn!(folder, %error, hint, "pickup-unreadable");
                 }
                 return false;
             }
         };
         if std::mem::take(&mut self.is_away) {
-            tracing::info!("pickup-readable");
+            tracing::info!(folder = self.spool.fs().place(self.options.source.dir), "pickup-readable");
         }
-        self.is_unheard = self.spool.fs().may_change_unheard(Dir::Pickup);
+        self.is_unheard = self.spool.fs().may_change_unheard(self.options.source.dir);
         // A hundred thousand files take a while: each was seen before this moment, and not at the begin.
         let now = self.clock.monotonic().max(now);
         let settled_at = now + self.options.settle;
@@ -58,13 +64,14 @@ impl Pickup {
 
     fn list_new(&self) -> std::io::Result<Vec<(Stat, OsString)>> {
         let mut names = Vec::new();
-        self.spool.fs().list(Dir::Pickup, &mut |name, _| {
+        self.spool.fs().list(self.options.source.dir, &mut |name, _| {
             if !is_unfinished(name) && !self.files.contains_key(name) {
                 names.push(name.to_owned());
             }
         })?;
         // What is gone since was on its way to another name.
-        let with_stat = |name: OsString| Some((self.spool.fs().stat(Dir::Pickup, &name).ok()?, name));
+        let with_stat =
+            |name: OsString| Some((self.spool.fs().stat(self.options.source.dir, &name).ok()?, name));
         Ok(names.into_iter().filter_map(with_stat).collect())
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 
 use super::*;
+use crate::fs::Dir;
 use crate::fs::faulty::Faulty;
 use crate::fs::{Fs as _, RealFs};
 use crate::mail::UnixTime;
-use crate::spool::Lease;
+use crate::spool::{Lease, Source};
 
 #[derive(Debug)]
 struct Alone;
@@ -68,6 +69,8 @@ impl Bench {
             ..outgoing::Options::default()
         };
         let options = Options {
+            source: Source::default(),
+            section: "pickup".into(),
             patterns: Pattern::defaults(),
             settle: SETTLE,
             rescan: Duration::from_secs(60),
@@ -107,7 +110,13 @@ fn what_was_accepted_is_told_also_when_the_directory_is_watched_anew() {
     };
     // It cannot be watched, and with each look it is time to try again.
     let nowhere = std::path::PathBuf::from("/nonexistent");
-    let mut driver = Driver::new(pickup, clock, nowhere, (hints, hints_heard), Box::new(on_accepted));
+    let mut driver = Driver::new(
+        pickup.spool.clone(),
+        vec![(pickup, nowhere)],
+        clock,
+        (hints, hints_heard),
+        Box::new(on_accepted),
+    );
     std::thread::spawn(move || driver.run());
     assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(1));
 }
@@ -361,7 +370,13 @@ fn a_watcher_that_died_is_replaced_and_hears_again() {
     // Nothing is there to be watched: as good as a watcher that died.
     let watched = root.path().join("watched");
     let ends = (hints.clone(), hints_heard);
-    let mut driver = Driver::new(pickup, clock.clone(), watched.clone(), ends, Box::new(on_accepted));
+    let mut driver = Driver::new(
+        pickup.spool.clone(),
+        vec![(pickup, watched.clone())],
+        clock.clone(),
+        ends,
+        Box::new(on_accepted),
+    );
     let thread = std::thread::spawn(move || driver.run());
     std::os::unix::fs::symlink(root.path().join("pickup"), watched).unwrap();
     let rename_in = |name: &str| {

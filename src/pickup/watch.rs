@@ -24,6 +24,13 @@ pub enum Hint {
     Rescan,
     /// The watcher has died.
     Unwatched,
+    /// Something in the folder with this number, counted from 1.
+    In {
+        /// Its number.
+        folder: usize,
+        /// What.
+        hint: Box<Hint>,
+    },
     /// Somebody asks whether rounds are still made.
     Ping,
     /// The service ends.
@@ -40,6 +47,8 @@ pub struct Watch {
 /// Lives as long as notify's thread, on which it only translates and sends.
 struct Ears {
     watched: PathBuf,
+    /// 0 for `pickup/`.
+    folder: usize,
     hints: Sender<Hint>,
     is_wanted: Arc<AtomicBool>,
 }
@@ -60,6 +69,10 @@ impl Ears {
     }
 
     fn send(&self, hint: Hint) {
+        let hint = match self.folder {
+            0 => hint,
+            folder => Hint::In { folder, hint: Box::new(hint) },
+        };
         // Nobody listens any more when the service ends.
         drop(self.hints.send(hint));
     }
@@ -78,16 +91,21 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// Watches `directory`; every event that may mean a message becomes a hint.
+    /// Watches `directory`, which is `pickup/`; every event that may mean a message becomes a hint.
     ///
     /// # Errors
     ///
     /// If it cannot be watched (no watches left, a filesystem without events): the caller must look by itself.
     pub fn start(directory: &Path, hints: Sender<Hint>) -> notify::Result<Watch> {
+        Watch::start_for(0, directory, hints)
+    }
+
+    /// The same for the folder with this number, counted from 1.
+    pub(super) fn start_for(folder: usize, directory: &Path, hints: Sender<Hint>) -> notify::Result<Watch> {
         // Events carry absolute paths, also where the directory was named by a relative one.
         let directory = std::path::absolute(directory).map_err(notify::Error::io)?;
         let is_wanted = Arc::new(AtomicBool::new(true));
-        let ears = Ears { watched: directory.clone(), hints, is_wanted: is_wanted.clone() };
+        let ears = Ears { watched: directory.clone(), folder, hints, is_wanted: is_wanted.clone() };
         let mut watcher = notify::recommended_watcher(move |event| ears.hear(event))?;
         watcher.watch(&directory, RecursiveMode::NonRecursive)?;
         Ok(Watch { _watcher: watcher, is_wanted })
@@ -159,7 +177,7 @@ mod tests {
         let ears = || {
             let (hints, heard) = std::sync::mpsc::channel();
             let is_wanted = Arc::new(AtomicBool::new(true));
-            let ears = Ears { watched: "/x".into(), hints, is_wanted: is_wanted.clone() };
+            let ears = Ears { watched: "/x".into(), folder: 0, hints, is_wanted: is_wanted.clone() };
             (ears, is_wanted, heard)
         };
         let (deaf, _, heard) = ears();

@@ -156,7 +156,7 @@ impl Sender {
         let id = in_flight.name().id;
         match ruling.fate {
             Fate::Delivered => {
-                self.spool.deliver(in_flight)?;
+                self.spool.deliver_as(in_flight, record, self.clock.wall())?;
                 self.outcomes.note(id, audience.ended(MessageEnd::Delivered));
             }
             Fate::Failed => self.give_up(in_flight, record, &audience)?,

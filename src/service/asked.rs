@@ -8,13 +8,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{Service, flush, setup};
+use crate::control::view::Facts;
 use crate::control::{
     Answer, Asked, Body, Code, Desk, Flushed, Handed, Intake, IntakeOptions, NotDone, Piece, Refused,
     Request, Sent, Steer, became, view,
 };
 use crate::fs::{Clock, Dir};
 use crate::mail::QueueId;
-use crate::pickup::{Hint, Pattern};
+use crate::pickup::Hint;
 use crate::sender::{Ended, MessageEnd, Wake};
 use crate::spool::{Name, Spool, SpoolError};
 
@@ -138,14 +139,16 @@ impl Service<'_> {
 
     fn flush(&self, hands: &mut Hands, answer: oneshot::Sender<Result<Answer, Refused>>) {
         let (spool, wake, hints) = (self.spool.clone(), hands.wake.clone(), hands.hints.clone());
-        let (patterns, settle) =
-            (self.settings.config.pickup.patterns.clone(), self.settings.config.pickup.settle);
+        let config = &self.settings.config;
+        let facts = setup::facts(config);
+        let settles = config.folders.iter().map(|folder| folder.pickup.settle);
+        let settle = settles.chain([config.pickup.settle]).max().unwrap_or_default();
         let (asking, mut started_anew) = (hands.asking.clone(), hands.started_anew.subscribe());
         hands.waiting.spawn(async move {
             // If it has ended, so will this.
             drop(hints.send(Hint::Rescan));
             let accepted = async {
-                while !is_all_accepted(&spool, &patterns) {
+                while !is_all_accepted(&spool, &facts) {
                     sleep(LOOK_AGAIN).await;
                 }
             };
@@ -268,12 +271,12 @@ async fn take(
     }
 }
 
-/// Whether nothing lies in `pickup/` that could be taken, and everything in `pending/` is in line.
-fn is_all_accepted(spool: &Spool, patterns: &[Pattern]) -> bool {
+/// Whether nothing lies in `pickup/` or a folder that could be taken, and everything in `pending/` is in line.
+fn is_all_accepted(spool: &Spool, facts: &Facts) -> bool {
     let fs = &**spool.fs();
     let mut is_known = true;
     let listed = fs.list(Dir::Pending, &mut |file, _| {
         is_known &= Name::parse(file).is_none_or(|name| spool.name(name.id).is_some());
     });
-    listed.is_err() || (is_known && view::takeable(fs, patterns) == 0)
+    listed.is_err() || (is_known && view::takeable(fs, facts) == 0)
 }

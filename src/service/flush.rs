@@ -8,7 +8,7 @@ use super::{LocalError, block_on, log_accepted, setup};
 use crate::config::Config;
 use crate::control::{FlushEnd, Flushed};
 use crate::fs::{Clock, SystemClock};
-use crate::pickup::{Hint, Pickup};
+use crate::pickup::{Hint, Pickup, Step};
 use crate::sender::{PassEnd, Sender, Stop, TRIES_AFTER_A_LOST_LINE};
 use crate::spool::{Spool, SpoolError};
 
@@ -17,12 +17,13 @@ pub(super) fn flush(config: &Config, spool: Spool) -> Result<Flushed, LocalError
     let spool = Arc::new(spool);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let flushed = block_on(async {
-        let mut pickup = Pickup::new(spool.clone(), clock.clone(), setup::pickup_options(config));
+        let mut pickups: Vec<Pickup> =
+            setup::pickups(config, &spool, &clock).into_iter().map(|(pickup, _)| pickup).collect();
         let mut sender = Sender::new(spool.clone(), clock.clone(), setup::sender_options(config));
         let (stop_sender, mut stop) = Stop::pair();
         stop_on_signals(stop_sender).map_err(LocalError::System)?;
         loop {
-            take_what_is_there(&mut pickup, &*clock, &mut stop).await?;
+            take_what_is_there(&mut pickups, &*clock, &mut stop).await?;
             let mut end = sender.pass(None, &mut stop).await?;
             for _ in 0..TRIES_AFTER_A_LOST_LINE {
                 if !matches!(end, PassEnd::Unusable(_)) || !sender.wants_another_try() {
@@ -30,10 +31,10 @@ pub(super) fn flush(config: &Config, spool: Spool) -> Result<Flushed, LocalError
                 }
                 end = sender.pass(None, &mut stop).await?;
             }
+            spool.tell_producers(clock.monotonic())?;
             // What was dropped while the pass ran is part of it.
-            pickup.hint(Hint::Rescan);
-            let came = pickup.step()?;
-            came.accepted.iter().for_each(log_accepted);
+            pickups.iter_mut().for_each(|pickup| pickup.hint(Hint::Rescan));
+            let came = step_all(&mut pickups)?;
             if end != PassEnd::NothingDue || (came.accepted.is_empty() && came.settling == 0) {
                 return Ok(flushed(end, sender.delivered(), &spool));
             }
@@ -82,15 +83,31 @@ fn stop_on_signals(stop: tokio::sync::watch::Sender<bool>) -> std::io::Result<()
     Ok(())
 }
 
+/// One step of each folder, as one.
+fn step_all(pickups: &mut [Pickup]) -> Result<Step, SpoolError> {
+    let mut all = Step::default();
+    for pickup in pickups {
+        let step = pickup.step()?;
+        step.accepted.iter().for_each(log_accepted);
+        all.accepted.extend(step.accepted);
+        all.more |= step.more;
+        // One that has nothing to wait for is not waited for.
+        if step.settling > 0 {
+            all.settling += step.settling;
+            all.next_look = all.next_look.into_iter().chain(step.next_look).min();
+        }
+    }
+    Ok(all)
+}
+
 /// Scans, waits for what is still settling, and accepts it.
 async fn take_what_is_there(
-    pickup: &mut Pickup,
+    pickups: &mut [Pickup],
     clock: &dyn Clock,
     stop: &mut Stop,
 ) -> Result<(), SpoolError> {
     loop {
-        let step = pickup.step()?;
-        step.accepted.iter().for_each(log_accepted);
+        let step = step_all(pickups)?;
         // Signals are heard of between two groups only here.
         tokio::task::yield_now().await;
         if stop.is_requested() {

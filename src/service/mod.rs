@@ -24,7 +24,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::view::Facts;
 use crate::control::{Asked, Code, Refused, Reloaded, Server, listen};
 use crate::fs::{Clock, Dir, SystemClock};
-use crate::pickup::{Driver, Hint, Pickup};
+use crate::pickup::{Driver, Hint};
 use crate::policy::Memory;
 use crate::sender::{Outcomes, Sender, Stop, Wake};
 use crate::spool::{Accepted, Recovered, Spool, SpoolError};
@@ -139,6 +139,7 @@ async fn serve(settings: Settings<'_>, spool: Arc<Spool>) -> Result<(), ServiceE
     loop {
         // What could not be written down once is not tried again before something can.
         let sound = if faulted { service.spool.prove_writable() } else { Ok(()) };
+        service.spool.set_folders(setup::folder_dirs(&service.settings.config, &service.spool));
         let ended = match sound.and_then(|()| recover(&service.spool)) {
             Ok(()) => {
                 service.facts().spool_fault = None;
@@ -392,8 +393,11 @@ fn start_pickup(
     events: async_mpsc::UnboundedSender<Event>,
 ) -> std::io::Result<(mpsc::Sender<Hint>, JoinHandle<()>)> {
     let (hints, heard) = mpsc::channel();
-    let pickup = Pickup::new(spool.clone(), clock.clone(), setup::pickup_options(config));
+    let pickups = setup::pickups(config, spool, clock);
     manager.set_pickup(Some(hints.clone()));
+    let bell = hints.clone();
+    // Nobody listens any more when the service ends.
+    spool.set_bell(Box::new(move || drop(bell.send(Hint::Ping))));
     let (wake, manager) = (wake.clone(), manager.clone());
     let on_accepted = move |accepted: Vec<Accepted>| {
         if !accepted.is_empty() {
@@ -404,9 +408,8 @@ fn start_pickup(
         manager.pickup_made_a_round();
         Ok(())
     };
-    let directory = config.spool_dir.join("pickup");
     let mut driver =
-        Driver::new(pickup, clock.clone(), directory, (hints.clone(), heard), Box::new(on_accepted));
+        Driver::new(spool.clone(), pickups, clock.clone(), (hints.clone(), heard), Box::new(on_accepted));
     let run = move || {
         let ended = driver.run();
         // Nobody listens any more when the service ends.
@@ -435,11 +438,18 @@ fn recover(spool: &Spool) -> Result<(), SpoolError> {
         tracing::info!(file = %name.display(), "recovered-pickup");
     }
     for (dir, name) in &strangers {
+        let is_copy = name.as_encoded_bytes().starts_with(b".");
         let hint = match dir {
             Dir::Pickup => "it was being copied, and somebody has taken the copy: rename it to have it sent",
+            Dir::Outside(_) => {
+                "it was copied, and its message has left, or somebody has taken the copy: remove it, or rename it to have it sent"
+            }
+            Dir::Pending if is_copy => {
+                "a copy of a file in a folder that is not there, or not configured any more: mount it, or put it back"
+            }
             _ => "only pillarbox writes here: take it away",
         };
-        tracing::warn!(dir = dir.name(), file = %name.display(), hint, "stranger");
+        tracing::warn!(dir = spool.fs().place(*dir), file = %name.display(), hint, "stranger");
     }
     for (id, why) in &unreadable {
         tracing::error!(%id, %why, hint = "the message is held: mend or remove its record in meta/", "record-unreadable");

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Tls};
 use crate::control;
-use crate::control::view::Facts;
-use crate::fs::{Clock, Lock, LockError, RealFs, SystemClock};
+use crate::control::view::{Facts, Folder};
+use crate::fs::{Clock, Dir, Lock, LockError, RealFs, SystemClock};
+use crate::mail::Origin;
 use crate::net::{Endpoint, TlsOptions, Verify};
 use crate::oauth;
 use crate::outgoing;
-use crate::pickup;
+use crate::pickup::{self, Pickup};
 use crate::sender::{self, Known, LoginOptions, Proof, SecretReader, Smarthost};
 use crate::smtp::{Timeouts, TlsMode};
-use crate::spool::{Limits, Spool};
+use crate::spool::{Limits, Source, Spool};
 
 use crate::control::guard::{self, Exposed};
 
@@ -44,6 +45,7 @@ pub fn open_spool(config: &Config, command: &str) -> Result<Spool, StartError> {
     let lock = Lock::acquire(root, &holder).map_err(StartError::Lock)?;
     let spool = Spool::new(Arc::new(fs), Box::new(lock));
     spool.set_limits(limits(config));
+    spool.set_folders(folder_dirs(config, &spool));
     Ok(spool)
 }
 
@@ -56,6 +58,11 @@ pub(super) fn facts(config: &Config) -> Facts {
     Facts {
         spool_dir: config.spool_dir.clone(),
         patterns: config.pickup.patterns.clone(),
+        folders: config
+            .folders
+            .iter()
+            .map(|f| Folder { name: f.name.clone(), dir: f.dir.clone(), patterns: f.pickup.patterns.clone() })
+            .collect(),
         limits: limits(config),
         has_smarthost: !config.smarthosts.is_empty(),
         config_error: None,
@@ -84,14 +91,48 @@ fn check_access(root: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-pub(super) fn pickup_options(config: &Config) -> pickup::Options {
-    pickup::Options {
-        patterns: config.pickup.patterns.clone(),
-        settle: config.pickup.settle,
-        rescan: config.pickup.rescan,
-        outgoing: outgoing_options(config),
-        max_message_size: config.limits.max_message_size,
-    }
+/// The pickups of all folders with their directories, that of `pickup/` first.
+pub(super) fn pickups(config: &Config, spool: &Arc<Spool>, clock: &Arc<dyn Clock>) -> Vec<(Pickup, PathBuf)> {
+    let start = |source: Source, section: String, from: &config::Pickup| {
+        let options = pickup::Options {
+            source,
+            section,
+            patterns: from.patterns.clone(),
+            settle: from.settle,
+            rescan: from.rescan,
+            outgoing: outgoing_options(config),
+            max_message_size: config.limits.max_message_size,
+        };
+        Pickup::new(spool.clone(), clock.clone(), options)
+    };
+    let origin = Origin { unstuff: config.pickup.unstuff, ..Origin::default() };
+    let own = start(Source { origin, ..Source::default() }, "pickup".to_owned(), &config.pickup);
+    let folders = config.folders.iter().map(|folder| {
+        let source = Source { dir: spool.fs().outside(&folder.dir), origin: origin_of(folder) };
+        (start(source, format!("folder.{}", folder.name), &folder.pickup), folder.dir.clone())
+    });
+    std::iter::once((own, config.spool_dir.join("pickup"))).chain(folders).collect()
+}
+
+/// Its settings, as they are frozen with each message. Where they say nothing of it there is nothing to freeze.
+fn origin_of(folder: &config::Folder) -> Origin {
+    let settings = Origin {
+        to: folder.to.clone(),
+        from: folder.from.clone(),
+        force_from: folder.force_from,
+        unstuff: folder.pickup.unstuff,
+        text: folder.is_text,
+        outcomes: folder.outcomes.clone(),
+        ..Origin::default()
+    };
+    let name = Some(folder.name.clone()).filter(|_| !settings.is_empty());
+    Origin { folder: name, ..settings }
+}
+
+/// Where files are dropped besides `pickup/`, for recovery.
+pub(super) fn folder_dirs(config: &Config, spool: &Spool) -> Vec<(String, Dir)> {
+    let dir = |folder: &config::Folder| (folder.name.clone(), spool.fs().outside(&folder.dir));
+    config.folders.iter().map(dir).collect()
 }
 
 pub(super) fn sender_options(config: &Config) -> sender::Options {

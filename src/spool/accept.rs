@@ -1,4 +1,4 @@
-//! accept: `pickup/` to `pending/`. From here on the message is ours.
+//! accept: `pickup/`, or another folder, to `pending/`. From here on the message is ours.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -7,8 +7,9 @@ use std::sync::PoisonError;
 
 use super::line::Waiting;
 use super::name::Name;
-use super::record::Failed;
-use super::sync::{ACCEPT_FILE, ACCEPT_PENDING, ACCEPT_PICKUP};
+use super::record::{Failed, Record};
+use super::source::Source;
+use super::sync::{ACCEPT_FILE, ACCEPT_FOLDER, ACCEPT_PENDING, ACCEPT_PICKUP};
 use super::{NoRoom, Spool, SpoolError};
 use crate::fs::{Dir, File, Kind, Stat, Writer};
 use crate::mail::UnixTime;
@@ -16,7 +17,7 @@ use crate::mail::UnixTime;
 /// A file that the pickup believes to be complete.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// Its name in `pickup/`.
+    /// Its name where it was dropped.
     pub name: OsString,
     /// It was looked at twice and had not changed, so that it may be taken also where nobody can say whether a
     /// writer has it open.
@@ -66,10 +67,13 @@ pub enum NotAccepted {
     Unsynced(io::Error, Stat),
     /// It cannot be opened.
     Unreadable(io::Error),
-    /// It cannot be moved out of `pickup/`.
+    /// It cannot be moved out of where it was dropped.
     NotMoved(io::Error),
-    /// It has other names and so many octets, and a copy would take more than half of the room that is left.
+    /// It has other names, or lies on another filesystem, and so many octets; a copy would take more than half of the room
+    /// that is left.
     NoRoomToCopy(u64),
+    /// What was begun before in its folder could not be finished yet.
+    Unsettled,
     /// Anything else that the disk said.
     Io(io::Error),
 }
@@ -88,13 +92,23 @@ pub(super) struct Moved {
     pub(super) name: Name,
     pub(super) size: u64,
     pub(super) file: Box<dyn File>,
-    pub(super) has_record: bool,
-    /// It is a copy, and the file still has its hidden name in `pickup/`.
-    pub(super) is_copy: bool,
+    /// What is on record of it.
+    pub(super) record: Option<Record>,
+    /// Whether it is a copy, and the file still has its hidden name where it was dropped.
+    pub(super) copy: Option<Copied>,
+}
+
+/// Why a file was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// It has other names.
+    Linked,
+    /// It lies on another filesystem. What goes wrong there is no fault of the spool.
+    Foreign,
 }
 
 impl Spool {
-    /// Accepts `candidates` in this order, with one sync of each directory for all of them.
+    /// Accepts `candidates` from `pickup/` in this order, with one sync of each directory for all of them.
     ///
     /// When it returns, what it says is accepted is durable and in line.
     ///
@@ -109,7 +123,26 @@ impl Spool {
         now: UnixTime,
         examine: Examine<'_>,
     ) -> Result<Vec<Result<Accepted, NotAccepted>>, SpoolError> {
+        self.accept_from(&Source::default(), candidates, now, examine)
+    }
+
+    /// The same from any folder. Trouble with one on another filesystem is no error: nothing more is accepted from there
+    /// before it is settled ([`Spool::settle`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Spool::accept`].
+    pub fn accept_from(
+        &self,
+        source: &Source,
+        candidates: &[Candidate],
+        now: UnixTime,
+        examine: Examine<'_>,
+    ) -> Result<Vec<Result<Accepted, NotAccepted>>, SpoolError> {
         self.check_sound()?;
+        if self.is_unsettled(source.dir) {
+            return Ok(candidates.iter().map(|_| Err(NotAccepted::Unsettled)).collect());
+        }
         let mut moved = Vec::with_capacity(candidates.len());
         let mut held = false;
         let mut room = self.room_for(candidates.len() as u64);
@@ -119,7 +152,7 @@ impl Spool {
                 Ok(_) if held => Err(NotAccepted::Behind),
                 Ok(0) => Err(NotAccepted::NoRoom(self.full())),
                 Ok(left) => {
-                    let taken = self.take(candidate, now)?;
+                    let taken = self.take(source, candidate, now)?;
                     *left -= u64::from(taken.is_ok());
                     if let Err(NotAccepted::NoRoom(why)) = &taken {
                         room = Err(why.clone());
@@ -132,10 +165,7 @@ impl Spool {
         }
         if moved.iter().any(Result::is_ok) {
             self.sync_dir(Dir::Pending, ACCEPT_PENDING)?;
-            for copied in moved.iter().flatten().filter(|moved| moved.is_copy) {
-                self.drop_taken(&copied.name)?;
-            }
-            self.sync_dir(Dir::Pickup, ACCEPT_PICKUP)?;
+            self.sync_source(source, &moved)?;
         }
         let mut results = Vec::with_capacity(moved.len());
         for moved in moved {
@@ -147,19 +177,44 @@ impl Spool {
         Ok(results)
     }
 
+    /// The names where the files were dropped are given up for good.
+    fn sync_source(&self, source: &Source, moved: &[Result<Moved, NotAccepted>]) -> Result<(), SpoolError> {
+        let moved = || moved.iter().flatten();
+        for copied in moved().filter(|moved| moved.copy == Some(Copied::Linked)) {
+            self.drop_taken(source.dir, &copied.name)?;
+        }
+        let foreign = || moved().filter(|moved| moved.copy == Some(Copied::Foreign)).map(|moved| &moved.name);
+        for name in foreign() {
+            if let Err(error) = self.unlink_taken(source.dir, name) {
+                self.unsettle(source.dir, foreign(), &error);
+                break;
+            }
+        }
+        let site = if source.dir == Dir::Pickup { ACCEPT_PICKUP } else { ACCEPT_FOLDER };
+        if moved().any(|moved| moved.copy != Some(Copied::Foreign)) {
+            return self.sync_dir(source.dir, site);
+        }
+        // The producer's name is gone for good since the copy was named; at worst the hidden one comes back.
+        if let Err(error) = self.fs.sync_dir(source.dir, site) {
+            self.unsettle(source.dir, foreign(), &error);
+        }
+        Ok(())
+    }
+
     /// It is durable: into line with it, or to `failed/` if it can never be sent.
     pub(super) fn enter_line(&self, moved: Moved, examine: Examine<'_>) -> Result<Accepted, SpoolError> {
-        let Moved { name, size, file, has_record, .. } = moved;
+        let Moved { name, size, file, record, .. } = moved;
         let unsendable = examine(&name, &*file);
         // Closed only now: until here nobody could open it for writing.
         drop(file);
         let refused = match unsendable {
             // Never in line: the sender would begin it under our hands.
             Some((failed, reason)) => {
-                self.refuse_named(&name, failed)?;
+                self.refuse_named(&name, record.unwrap_or_else(Record::empty), failed)?;
                 Some(reason)
             }
             None => {
+                let has_record = record.is_some();
                 self.line().insert(Waiting { name: name.clone(), has_record }, None);
                 None
             }
@@ -169,45 +224,64 @@ impl Spool {
 
     /// Steps 1 to 4 of docs/SPOOL.md for one file. Behind the rename an error leaves it in `pending/`, in no line:
     /// that is for recovery.
-    fn take(&self, candidate: &Candidate, now: UnixTime) -> Step<Moved> {
-        let source = match self.open_complete(candidate) {
+    fn take(&self, from: &Source, candidate: &Candidate, now: UnixTime) -> Step<Moved> {
+        let source = match self.open_complete(from.dir, candidate) {
             Ok(opened) => opened,
             Err(why) => return Ok(Err(why)),
         };
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).draw(now);
         let name = Name::new(id, now, &candidate.name);
-        let is_copy = source.stat.links > 1;
         let size = source.stat.size;
-        let taken = match is_copy {
-            true => self.take_copy(candidate, &source, &name)?,
-            false => self.take_itself(candidate, &source, &name)?.map(|()| source.file),
-        };
-        Ok(taken.map(|file| Moved { name, size, file, has_record: false, is_copy }))
+        if source.stat.links == 1 && self.is_at_home(&source.stat) {
+            let record = from.record(&candidate.name, None);
+            match self.take_itself(from, candidate, &source, &name, record.as_ref())? {
+                Ok(()) => return Ok(Ok(Moved { name, size, file: source.file, record, copy: None })),
+                Err(why) => {
+                    self.forget_record(&name, record.as_ref())?;
+                    if !why.crosses_devices() {
+                        return Ok(Err(why));
+                    }
+                }
+            }
+        }
+        let record = from.record(&candidate.name, Some(&source.stat));
+        let taken = self.take_copy(from, candidate, &source, &name, record.as_ref())?;
+        Ok(taken.map(|(file, copied)| Moved { name, size, file, record, copy: Some(copied) }))
     }
 
     /// Steps 2 to 4.
-    fn take_itself(&self, candidate: &Candidate, source: &OpenFile, name: &Name) -> Step<()> {
+    fn take_itself(
+        &self,
+        from: &Source,
+        candidate: &Candidate,
+        source: &OpenFile,
+        name: &Name,
+        record: Option<&Record>,
+    ) -> Step<()> {
         if let Err(error) = source.file.sync(ACCEPT_FILE) {
             return Ok(Err(NotAccepted::Unsynced(error, source.stat)));
         }
+        if let Some(record) = record {
+            self.write_origin(name.id, record)?;
+        }
         let text = name.to_string();
         let new = OsStr::new(&text);
-        if let Err(error) = self.fs.rename(Dir::Pickup, &candidate.name, Dir::Pending, new) {
+        if let Err(error) = self.fs.rename(from.dir, &candidate.name, Dir::Pending, new) {
             return Ok(Err(NotAccepted::not_moved(error)));
         }
         let after =
             self.fs.stat(Dir::Pending, new).map_err(self.failed_to("look at", Dir::Pending, &text))?;
         if !is_same_bytes(&source.stat, &after) || after.links != source.stat.links {
             // The producer replaced it between open and rename: what was moved is not what was synced.
-            self.put_back(Dir::Pending, &text, &candidate.name, name)?;
+            self.put_back(Dir::Pending, &text, (from.dir, &candidate.name), name)?;
             return Ok(Err(NotAccepted::Changed));
         }
         Ok(Ok(()))
     }
 
     /// Step 1: it is complete, and nobody writes to it.
-    fn open_complete(&self, candidate: &Candidate) -> Result<OpenFile, NotAccepted> {
-        let file = self.fs.open(Dir::Pickup, &candidate.name).map_err(|e| self.not_opened(candidate, e))?;
+    fn open_complete(&self, from: Dir, candidate: &Candidate) -> Result<OpenFile, NotAccepted> {
+        let file = self.fs.open(from, &candidate.name).map_err(|e| self.not_opened(from, candidate, e))?;
         let stat = file.stat()?;
         check_kind(&stat, candidate.rested)?;
         match file.shut_out_writers() {
@@ -224,18 +298,18 @@ impl Spool {
         dir: Dir,
         name: &str,
     ) -> impl FnOnce(io::Error) -> SpoolError + use<'_> {
-        let doing = format!("{doing} {}/{name}", dir.name());
+        let doing = format!("{doing} {}/{name}", self.fs.place(dir));
         move |error| self.fault(SpoolError::new(doing, error))
     }
 
     /// An error of open that tells less than a look at the name does: a link is refused with ELOOP, a socket
     /// with ENXIO.
-    fn not_opened(&self, candidate: &Candidate, error: io::Error) -> NotAccepted {
+    fn not_opened(&self, from: Dir, candidate: &Candidate, error: io::Error) -> NotAccepted {
         // Somebody holds a lease to write on it, and is told to give it up (fcntl(2), F_SETLEASE).
         if error.kind() == io::ErrorKind::WouldBlock {
             return NotAccepted::BeingWritten;
         }
-        match self.fs.stat(Dir::Pickup, &candidate.name) {
+        match self.fs.stat(from, &candidate.name) {
             Ok(stat) if stat.kind != Kind::File => NotAccepted::NotAFile(stat.kind),
             Ok(_) => match error.into() {
                 NotAccepted::Io(error) => NotAccepted::Unreadable(error),
@@ -263,7 +337,12 @@ pub(super) fn is_same_bytes(before: &Stat, after: &Stat) -> bool {
 }
 
 impl NotAccepted {
-    /// Why a rename out of `pickup/` was refused.
+    /// A rename cannot take it where it has to go.
+    fn crosses_devices(&self) -> bool {
+        matches!(self, NotAccepted::NotMoved(e) if e.kind() == io::ErrorKind::CrossesDevices)
+    }
+
+    /// Why a rename out of where it was dropped was refused.
     pub(super) fn not_moved(error: io::Error) -> NotAccepted {
         match error.into() {
             NotAccepted::Io(error) => NotAccepted::NotMoved(error),
@@ -301,11 +380,13 @@ impl fmt::Display for NotAccepted {
             NotAccepted::NoRoom(why) => write!(f, "{why}"),
             NotAccepted::Unsynced(error, _) => write!(f, "its bytes did not get to the disk: {error}"),
             NotAccepted::NoRoomToCopy(size) => {
-                write!(f, "it has other names (hard links), and there is no room to copy its {size} octets")
+                write!(
+                    f,
+                    "it has other names (hard links) or lies on another filesystem, and there is no room to copy its {size} \
+                     octets"
+                )
             }
-            NotAccepted::NotMoved(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                f.write_str("pickup/ is on another filesystem than pending/")
-            }
+            NotAccepted::Unsettled => f.write_str("what was begun in this folder could not be finished yet"),
             NotAccepted::Unreadable(error) | NotAccepted::NotMoved(error) | NotAccepted::Io(error) => {
                 write!(f, "{error}")
             }

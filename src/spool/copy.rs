@@ -1,17 +1,20 @@
-//! accept for a file that has another name (a hard link) besides the one in `pickup/`: it is copied, not renamed.
+//! accept for a file that cannot be renamed into `pending/`: it is copied. Either it has another name (a hard link) besides the
+//! one where it was dropped, and whoever has that name can write to it at any time; what lies in `pending/` must be nobody's
+//! but ours. Or it lies on another filesystem.
 //!
-//! Whoever has the other name can write to the file at any time, and what lies in `pending/` must be nobody's but ours.
 //! The copy is made and synced first; then the producer's name is given up; and only then does the copy take its name. So
 //! there is no instant at which the message is not whole under one name or the other, and recovery never copies.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use super::accept::{Candidate, NotAccepted, OpenFile, Step, is_same_bytes};
-use super::name::Name;
-use super::sync::{COPY_FILE, COPY_PENDING, COPY_TAKEN};
+use super::accept::{Candidate, Copied, NotAccepted, OpenFile, Step, is_same_bytes};
+use super::name::{Name, record_name};
+use super::record::Record;
+use super::source::Source;
+use super::sync::{COPY_FILE, COPY_PENDING, COPY_TAKEN, FOREIGN_FILE, FOREIGN_PENDING, FOREIGN_TAKEN};
 use super::{Spool, SpoolError};
-use crate::fs::{Dir, File};
+use crate::fs::{Dir, File, Stat};
 
 /// Octets copied at a time.
 const BLOCK: usize = 64 * 1024;
@@ -22,15 +25,27 @@ enum NotCopied {
     Fault(SpoolError),
 }
 
+impl Copied {
+    fn of(source: &Stat, copy: &Stat) -> Copied {
+        // A file with one name that could not be renamed is on another filesystem whatever its number is.
+        match source.links > 1 && source.id.device == copy.id.device {
+            true => Copied::Linked,
+            false => Copied::Foreign,
+        }
+    }
+}
+
 impl Spool {
-    /// Steps 3 to 5 of "accept, by copy" (docs/SPOOL.md). The copy is on the disk under its hidden name in `pending/`, and
-    /// the file has lost its name in `pickup/`, durably.
+    /// Steps 2 to 5 of "accept, by copy" (docs/SPOOL.md). The copy is on the disk under its hidden name in `pending/`, and
+    /// the file has lost its name where it was dropped, durably.
     pub(super) fn take_copy(
         &self,
+        from: &Source,
         candidate: &Candidate,
         source: &OpenFile,
         name: &Name,
-    ) -> Step<Box<dyn File>> {
+        record: Option<&Record>,
+    ) -> Step<(Box<dyn File>, Copied)> {
         // A sparse file, or a huge one, would take the room that records and outcomes need.
         let room = match self.fs.room() {
             Ok(room) => room.bytes / 2,
@@ -39,71 +54,129 @@ impl Spool {
         if source.stat.size > room {
             return Ok(Err(NotAccepted::NoRoomToCopy(source.stat.size)));
         }
-        let copy = name.copy();
-        let file = match self.copy_to(&copy, source) {
-            Ok(file) => file,
+        let copy = match self.copy_of(from.dir, &source.stat) {
+            Ok(of) => name.copy(&of),
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let (file, copied) = match self.copy_to(&copy, source) {
+            Ok(made) => made,
             Err(NotCopied::Fault(error)) => return Err(error),
             Err(NotCopied::Left(why)) => {
                 self.take_away(Dir::Pending, &copy)?;
                 return Ok(Err(why));
             }
         };
-        self.sync_dir(Dir::Pending, COPY_PENDING)?;
+        let site = if copied == Copied::Foreign { FOREIGN_PENDING } else { COPY_PENDING };
+        self.sync_dir(Dir::Pending, site)?;
+        if let Some(record) = record {
+            self.write_origin(name.id, record)?;
+        }
+        if let Err(why) = self.give_up(from, candidate, source, name, copied)? {
+            // What cannot be told of is settled when the folder can be looked at.
+            if !self.is_unsettled(from.dir) {
+                self.take_away(Dir::Pending, &copy)?;
+                self.forget_record(name, record)?;
+            }
+            return Ok(Err(why));
+        }
+        self.name_copy(&copy, name)?;
+        Ok(Ok((file, copied)))
+    }
+
+    /// Step 4: the name where it was dropped goes.
+    fn give_up(
+        &self,
+        from: &Source,
+        candidate: &Candidate,
+        source: &OpenFile,
+        name: &Name,
+        copied: Copied,
+    ) -> Step<()> {
         let taken = name.taken();
         let hidden = OsStr::new(&taken);
-        if let Err(error) = self.fs.rename(Dir::Pickup, &candidate.name, Dir::Pickup, hidden) {
-            self.take_away(Dir::Pending, &copy)?;
-            return Ok(Err(NotAccepted::not_moved(error)));
+        if let Err(error) = self.fs.rename(from.dir, &candidate.name, from.dir, hidden) {
+            // A folder that is read-only is its own trouble, and not want of room in the spool.
+            let is_its_own = from.dir != Dir::Pickup && error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+            return Ok(Err(if is_its_own {
+                NotAccepted::NotMoved(error)
+            } else {
+                NotAccepted::not_moved(error)
+            }));
         }
-        let after = match self.fs.stat(Dir::Pickup, hidden) {
+        let done = self.check_and_sync(from, candidate, source, (name, hidden), copied);
+        match done {
+            Ok(done) => Ok(done),
+            // On another filesystem: that folder has to wait, and nobody else.
+            Err(error) if copied == Copied::Foreign => {
+                self.unsettle(from.dir, std::iter::empty(), &error);
+                Ok(Err(NotAccepted::Unsettled))
+            }
+            Err(error) => Err(self.fault(error)),
+        }
+    }
+
+    /// The errors are no faults yet.
+    fn check_and_sync(
+        &self,
+        from: &Source,
+        candidate: &Candidate,
+        source: &OpenFile,
+        (name, hidden): (&Name, &OsStr),
+        copied: Copied,
+    ) -> Step<()> {
+        let site = if copied == Copied::Foreign { FOREIGN_TAKEN } else { COPY_TAKEN };
+        let failed = |doing: &str, error| {
+            SpoolError::new(format!("{doing} {}/{}", self.fs.place(from.dir), hidden.display()), error)
+        };
+        let after = match self.fs.stat(from.dir, hidden) {
             // Its owner may take it away, under whatever name.
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            stat => Some(stat.map_err(self.failed_to("look at", Dir::Pickup, &taken))?),
+            stat => Some(stat.map_err(|e| failed("look at", e))?),
         };
-        if !after.is_some_and(|after| is_same_bytes(&source.stat, &after)) {
+        let is_it = after.is_some_and(|after| is_same_bytes(&source.stat, &after));
+        if !is_it {
             // Written to, or replaced, while it was copied: the copy is of something else.
-            self.put_back(Dir::Pickup, &taken, &candidate.name, name)?;
-            self.sync_dir(Dir::Pickup, COPY_TAKEN)?;
-            self.take_away(Dir::Pending, &copy)?;
-            return Ok(Err(NotAccepted::Changed));
+            let back = (from.dir, candidate.name.as_os_str());
+            self.rename_back(from.dir, hidden, back, name).map_err(|e| failed("put back", e))?;
         }
-        self.sync_dir(Dir::Pickup, COPY_TAKEN)?;
-        self.name_copy(name)?;
-        Ok(Ok(file))
+        self.fs.sync_dir(from.dir, site).map_err(|e| failed("sync the directory of", e))?;
+        Ok(if is_it { Ok(()) } else { Err(NotAccepted::Changed) })
     }
 
     /// The copy becomes the message; `pending/` is not synced yet.
-    pub(super) fn name_copy(&self, name: &Name) -> Result<(), SpoolError> {
-        let (copy, text) = (name.copy(), name.to_string());
-        let renamed = self.fs.rename(Dir::Pending, OsStr::new(&copy), Dir::Pending, OsStr::new(&text));
+    pub(super) fn name_copy(&self, copy: &str, name: &Name) -> Result<(), SpoolError> {
+        let text = name.to_string();
+        let renamed = self.fs.rename(Dir::Pending, OsStr::new(copy), Dir::Pending, OsStr::new(&text));
         renamed.map_err(self.failed_to("name", Dir::Pending, &text))
     }
 
-    /// Takes the hidden name away behind which the file was copied. A directory that somebody has put there instead is not
-    /// ours, and in nobody's way.
-    pub(super) fn drop_taken(&self, name: &Name) -> Result<(), SpoolError> {
-        let taken = name.taken();
-        match self.fs.unlink(Dir::Pickup, OsStr::new(&taken)) {
+    /// Takes the hidden name away behind which the file was copied.
+    pub(super) fn drop_taken(&self, from: Dir, name: &Name) -> Result<(), SpoolError> {
+        self.unlink_taken(from, name).map_err(self.failed_to("remove", from, &name.taken()))
+    }
+
+    /// The same, and an error is no fault. A directory that somebody has put there instead is not ours, and in nobody's way.
+    pub(super) fn unlink_taken(&self, from: Dir, name: &Name) -> io::Result<()> {
+        match self.fs.unlink(from, OsStr::new(&name.taken())) {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok(()),
-            other => other.map_err(self.failed_to("remove", Dir::Pickup, &taken)),
+            other => other,
         }
     }
 
-    fn copy_to(&self, copy: &str, source: &OpenFile) -> Result<Box<dyn File>, NotCopied> {
+    fn copy_to(&self, copy: &str, source: &OpenFile) -> Result<(Box<dyn File>, Copied), NotCopied> {
         let left = |error| NotCopied::Left(NotAccepted::Io(error));
-        let mut file = self.fs.create(Dir::Pending, OsStr::new(copy)).map_err(left)?;
-        if file.stat().map_err(left)?.id.device != source.stat.id.device {
-            let error = io::Error::from(io::ErrorKind::CrossesDevices);
-            return Err(NotCopied::Left(NotAccepted::not_moved(error)));
-        }
-        let copied = copy_bytes(&*source.file, &mut *file).map_err(left)?;
+        let refused = |error: io::Error| NotCopied::Left(error.into());
+        let mut file = self.fs.create(Dir::Pending, OsStr::new(copy)).map_err(refused)?;
+        let copied = Copied::of(&source.stat, &file.stat().map_err(left)?);
+        let octets = copy_bytes(&*source.file, &mut *file).map_err(refused)?;
         // The size that was looked at, and all of it.
-        if copied != source.stat.size {
+        if octets != source.stat.size {
             return Err(NotCopied::Left(NotAccepted::Changed));
         }
         let doing = format!("sync pending/{copy}");
-        file.sync(COPY_FILE).map_err(|e| NotCopied::Fault(self.fault(SpoolError::new(doing, e))))?;
-        Ok(file)
+        let site = if copied == Copied::Foreign { FOREIGN_FILE } else { COPY_FILE };
+        file.sync(site).map_err(|e| NotCopied::Fault(self.fault(SpoolError::new(doing, e))))?;
+        Ok((file, copied))
     }
 
     /// What was moved away from a producer gets its name back; or, if the producer has used that name again
@@ -112,20 +185,38 @@ impl Spool {
         &self,
         from: Dir,
         text: &str,
-        dropped: &OsStr,
+        back: (Dir, &OsStr),
         name: &Name,
     ) -> Result<(), SpoolError> {
+        self.rename_back(from, OsStr::new(text), back, name).map_err(self.failed_to("put back", from, text))
+    }
+
+    fn rename_back(
+        &self,
+        from: Dir,
+        text: &OsStr,
+        (to, dropped): (Dir, &OsStr),
+        name: &Name,
+    ) -> io::Result<()> {
         let mut result = Ok(());
         for back in [dropped.to_owned(), second_name(dropped, name)] {
-            result = self.fs.rename(from, OsStr::new(text), Dir::Pickup, &back);
+            result = self.fs.rename(from, text, to, &back);
             match &result {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                // In pickup/ its owner may have taken it away.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && from == Dir::Pickup => return Ok(()),
+                // Where it was dropped its owner may have taken it away.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && from.is_shared() => return Ok(()),
                 _ => break,
             }
         }
-        result.map_err(self.failed_to("put back", from, text))
+        result
+    }
+
+    /// Takes the record of a file away that was not accepted. Not synced: recovery does it again.
+    pub(super) fn forget_record(&self, name: &Name, record: Option<&Record>) -> Result<(), SpoolError> {
+        match record {
+            Some(_) => self.take_away(Dir::Meta, &record_name(name.id)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | transition | from | to |
 //! |---|---|---|
-//! | [`Spool::accept`] | `pickup/` | `pending/` |
+//! | [`Spool::accept`] | `pickup/`, or a folder | `pending/` |
 //! | [`Spool::begin`] | `pending/` | `sending/` |
 //! | [`Spool::deliver`] | `sending/` | gone |
 //! | [`Spool::defer`] | `sending/` | `pending/` |
@@ -21,11 +21,14 @@
 
 mod accept;
 mod copy;
+mod drops;
 mod line;
 mod name;
+mod outcomes;
 mod record;
 mod recover;
 mod room;
+mod source;
 mod steer;
 mod submit;
 mod sync;
@@ -33,22 +36,23 @@ mod sync;
 mod tests;
 mod transition;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::fs::{Dir, Fs, Lock, SyncSite};
+use crate::fs::{Dir, Fs, Lock, Stat, SyncSite};
 use crate::mail::{QueueId, QueueIdSource, UnixTime};
 
 pub use accept::{Accepted, Candidate, Examine, NotAccepted};
 pub use line::{Counts, OutOfLine};
 pub use name::Name;
-pub use record::{Failed, Recipient, Record};
+pub use record::{Delivered, Failed, Recipient, Record};
 pub use recover::Recovered;
 pub use room::{Limits, NoRoom, room_for};
+pub use source::Source;
 pub use steer::{NotSteered, Place, read_pause};
 pub use submit::Submission;
 pub use sync::SYNC_SITES;
@@ -70,6 +74,14 @@ pub struct Spool {
     reserve: Mutex<Option<room::Reserve>>,
     paused: Mutex<Option<UnixTime>>,
     may_come_back: Mutex<BTreeSet<QueueId>>,
+    /// Folders besides `pickup/`.
+    folders: Mutex<Vec<(String, Dir)>>,
+    /// Folders in which something could not be finished, with the messages of which only the hidden names are left.
+    unsettled: Mutex<BTreeMap<Dir, Vec<Name>>>,
+    /// Producers that want to know what became of their files.
+    owed: Mutex<outcomes::Owed>,
+    /// The device of `pending/`, where it is known.
+    home: OnceLock<Option<u64>>,
     _lease: Box<dyn Lease>,
 }
 
@@ -93,6 +105,10 @@ impl Spool {
             reserve: Mutex::default(),
             paused: Mutex::default(),
             may_come_back: Mutex::default(),
+            folders: Mutex::default(),
+            unsettled: Mutex::default(),
+            owed: Mutex::default(),
+            home: OnceLock::new(),
             _lease: lease,
         }
     }
@@ -191,8 +207,14 @@ impl Spool {
         error
     }
 
+    /// Whether a rename may take this file into `pending/`, as far as can be seen.
+    fn is_at_home(&self, stat: &Stat) -> bool {
+        let device = || self.fs.stat(Dir::Pending, OsStr::new(".")).ok().map(|stat| stat.id.device);
+        self.home.get_or_init(device).is_none_or(|home| home == stat.id.device)
+    }
+
     fn sync_dir(&self, dir: Dir, site: SyncSite) -> Result<(), SpoolError> {
-        let doing = || format!("sync {}/", dir.name());
+        let doing = || format!("sync {}/", self.fs.place(dir));
         self.fs.sync_dir(dir, site).map_err(|e| self.fault(SpoolError::new(doing(), e)))
     }
 }

@@ -50,19 +50,28 @@ impl Name {
         &self.label
     }
 
-    /// The name in `pending/` of a copy that is not the message yet.
-    pub(super) fn copy(&self) -> String {
-        format!(".{self}.copy")
+    /// The name in `pending/` of a copy that is not the message yet. `of` says of which directory; empty for `pickup/` on the
+    /// spool's own filesystem.
+    pub(super) fn copy(&self, of: &str) -> String {
+        match of {
+            "" => format!(".{self}.copy"),
+            of => format!(".{self}.copy-{of}"),
+        }
     }
 
-    /// The name in `pickup/` of a file whose copy is about to be the message.
+    /// The hidden name of a file whose copy is about to be the message.
     pub(super) fn taken(&self) -> String {
         format!(".{self}.taken")
     }
 
-    /// The name, if `file` is a [`Name::copy`].
-    pub(super) fn parse_copy(file: &OsStr) -> Option<Name> {
-        Name::parse(OsStr::new(file.to_str()?.strip_prefix('.')?.strip_suffix(".copy")?))
+    /// The name, and of which directory, if `file` is a [`Name::copy`].
+    pub(super) fn parse_copy(file: &OsStr) -> Option<(Name, String)> {
+        let text = file.to_str()?.strip_prefix('.')?;
+        let (name, of) = match text.strip_suffix(".copy") {
+            Some(name) => (name, ""),
+            None => text.rsplit_once(".copy-")?,
+        };
+        Some((Name::parse(OsStr::new(name))?, of.to_owned()))
     }
 
     /// The name, if `file` is a [`Name::taken`].
@@ -91,6 +100,16 @@ pub(super) fn record_name(id: QueueId) -> String {
     format!("{id}.json")
 }
 
+/// The name of the mark that the producer of a failed message was not told yet.
+pub(super) fn mark_name(id: QueueId) -> String {
+    format!("{id}.untold")
+}
+
+/// The id in a [`mark_name`].
+pub(super) fn mark_id(file: &OsStr) -> Option<QueueId> {
+    file.to_str()?.strip_suffix(".untold")?.parse().ok()
+}
+
 /// The name under which a record is written before it takes its place.
 pub(super) fn temporary_record_name(id: QueueId) -> String {
     format!(".{id}.tmp")
@@ -113,10 +132,12 @@ mod tests {
             assert!(text.len() < 160 && text.is_ascii() && !text.contains('/'), "{text}");
             assert_eq!(Name::parse(OsStr::new(&text)), Some(name));
         }
-        let name = Name::new(id, UnixTime::from_secs(7), OsStr::new("a b.eml"));
-        assert_eq!(name.to_string(), format!("{id}_7_a_b.eml"));
-        assert_eq!(name.report(), format!("{id}_7_a_b.txt"));
-        assert_eq!(Name::parse_copy(OsStr::new(&name.copy())), Some(name.clone()));
+        let name = Name::new(id, UnixTime::from_secs(7), OsStr::new("a b.copy-x.eml"));
+        assert_eq!(name.to_string(), format!("{id}_7_a_b.copy-x.eml"));
+        assert_eq!(name.report(), format!("{id}_7_a_b.copy-x.txt"));
+        for of in ["", "copy-fax.17"] {
+            assert_eq!(Name::parse_copy(OsStr::new(&name.copy(of))), Some((name.clone(), of.to_owned())));
+        }
         assert_eq!(Name::parse_taken(OsStr::new(&name.taken())), Some(name));
     }
 

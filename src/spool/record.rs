@@ -36,6 +36,9 @@ pub struct Record {
     /// Where it came from, as far as neither its bytes nor its file tell.
     #[serde(default, skip_serializing_if = "Origin::is_empty")]
     pub origin: Origin,
+    /// Set when it was delivered and its producer is yet to be told; from then on that is rolled forward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Delivered>,
     /// Set when the failure was decided; from then on it is rolled forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -83,6 +86,16 @@ pub struct Failed {
     pub report: String,
 }
 
+/// A delivery of which the producer is yet to be told; seconds since 1970 as the box's clock had them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivered {
+    /// When it was delivered.
+    pub at: u64,
+    /// When it was accepted: the name that tells that is gone with the message.
+    pub accepted: u64,
+}
+
 impl Recipient {
     /// One of an envelope, before its first outcome.
     pub fn waiting((mailbox, dsn): (&Mailbox, &Dsn)) -> Recipient {
@@ -115,6 +128,7 @@ impl Record {
             held: false,
             given: false,
             origin: Origin::default(),
+            delivered: None,
             failed: None,
         }
     }

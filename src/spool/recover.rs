@@ -5,17 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use super::drops::Drops;
 use super::line::{OutOfLine, Waiting};
-use super::name::{Name, record_id};
+use super::name::{Name, mark_id, mark_name, record_id};
 use super::record::Record;
 use super::sync::{RECORD_META, RECOVER_FAILED, RECOVER_PENDING, RECOVER_PICKUP, RECOVER_SENDING};
 use super::{Spool, SpoolError};
-use crate::fs::{Dir, FileId, Kind};
-use crate::mail::QueueId;
+use crate::fs::Dir;
+use crate::mail::{QueueId, UnixTime};
 
 /// What recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,21 +35,33 @@ pub struct Recovered {
 
 /// What the directories hold, by queue id, with the inode of each file.
 #[derive(Default)]
-struct Found {
-    pending: BTreeMap<QueueId, (Name, u64)>,
-    sending: BTreeMap<QueueId, (Name, u64)>,
-    failed: BTreeMap<QueueId, (Name, u64)>,
-    sent: BTreeMap<QueueId, (Name, u64)>,
+pub(super) struct Found {
+    pub(super) pending: BTreeMap<QueueId, (Name, u64)>,
+    pub(super) sending: BTreeMap<QueueId, (Name, u64)>,
+    pub(super) failed: BTreeMap<QueueId, (Name, u64)>,
+    pub(super) sent: BTreeMap<QueueId, (Name, u64)>,
     reports: Vec<OsString>,
     records: BTreeSet<QueueId>,
+    /// Failures of which a producer was not told.
+    untold: Vec<QueueId>,
+    /// Deliveries of which a producer was not told.
+    owed: Vec<Name>,
     temporary: Vec<(Dir, OsString)>,
-    /// Copies in `pending/` that are no messages yet.
-    copies: Vec<Name>,
-    /// Hidden names in `pickup/` of files that were copied.
-    taken: Vec<Name>,
-    /// Names and inodes in `pickup/`; `None` if there is no such directory now.
-    dropped: Option<Vec<(OsString, u64)>>,
+    /// Copies in `pending/` that are no messages yet, and of which directories they are.
+    pub(super) copies: Vec<(Name, String)>,
+    /// What lies where files are dropped.
+    pub(super) drops: Vec<Drops>,
+    /// Copies that have become messages just now.
+    pub(super) completed: Vec<Name>,
     strangers: Vec<(Dir, OsString)>,
+}
+
+impl Found {
+    /// Whether it is a message already.
+    pub(super) fn has(&self, name: &Name) -> bool {
+        let all = [&self.pending, &self.sending, &self.failed, &self.sent];
+        all.into_iter().any(|names| names.get(&name.id).is_some_and(|(n, _)| n == name))
+    }
 }
 
 impl Spool {
@@ -64,15 +76,19 @@ impl Spool {
         let mut recovered = Recovered::default();
         // It may have been removed, or be another one now, or not be within reach: that is for the pickup to tell. Without one
         // nothing can be accepted, but what was accepted can be sent.
-        drop(self.fs.refresh(Dir::Pickup));
+        let folders = self.drop_dirs();
+        folders.iter().for_each(|dir| drop(self.fs.refresh(*dir)));
         let mut found = self.look()?;
         self.sync_what_was_left(!found.sending.is_empty())?;
         recovered.strangers = std::mem::take(&mut found.strangers);
-        self.complete_copies(&mut found, &mut recovered)?;
+        recovered.strangers.extend(self.complete_copies(&mut found)?);
         self.remove_garbage(&mut found)?;
         let records = self.read_records(&found, &mut recovered);
         self.drop_second_names(&mut found)?;
+        self.forget_owed();
+        self.carry_out_deliveries(&mut found, &records)?;
         self.carry_out_decided_failures(&mut found, &records, &mut recovered)?;
+        self.find_owed(&mut found)?;
         self.drop_lonely_reports(&mut found)?;
         self.find_pause()?;
         for (id, (name, inode)) in std::mem::take(&mut found.sending) {
@@ -80,104 +96,34 @@ impl Spool {
             recovered.in_flight.push(name.clone());
             found.pending.insert(id, (name, inode));
         }
-        self.drop_accepted_from_pickup(&found, &mut recovered)?;
+        recovered.already_accepted = self.drop_accepted_names(&found)?;
         self.fill_line(found, records, &recovered);
         self.faulted.store(false, Ordering::Release);
         Ok(recovered)
     }
 
     fn look(&self) -> Result<Found, SpoolError> {
+        let mut found = self.look_at_messages()?;
+        self.list(Dir::Meta, &mut |name, _| match record_id(name) {
+            Some(id) => drop(found.records.insert(id)),
+            None if is_temporary(name) => found.temporary.push((Dir::Meta, name.to_owned())),
+            None => found.untold.extend(mark_id(name)),
+        })?;
+        found.drops = self.look_at_all_drops()?;
+        Ok(found)
+    }
+
+    /// The messages, and the copies that are to be some.
+    pub(super) fn look_at_messages(&self) -> Result<Found, SpoolError> {
         let mut found = Found::default();
         found.pending = self.look_at(Dir::Pending, &mut found)?;
         found.sending = self.look_at(Dir::Sending, &mut found)?;
         found.failed = self.look_at(Dir::Failed, &mut found)?;
         found.sent = self.look_at(Dir::Sent, &mut found)?;
-        self.list(Dir::Meta, &mut |name, _| match record_id(name) {
-            Some(id) => drop(found.records.insert(id)),
-            None if is_temporary(name) => found.temporary.push((Dir::Meta, name.to_owned())),
-            None => {}
-        })?;
         self.list(Dir::Pending, &mut |file, _| {
             found.copies.extend(Name::parse_copy(file));
         })?;
-        self.look_at_pickup(&mut found)?;
         Ok(found)
-    }
-
-    fn look_at_pickup(&self, found: &mut Found) -> Result<(), SpoolError> {
-        let (mut dropped, mut taken) = (Vec::new(), Vec::new());
-        let listed = self.list(Dir::Pickup, &mut |file, inode| match Name::parse_taken(file) {
-            Some(name) => taken.push(name),
-            None => dropped.push((file.to_owned(), inode)),
-        });
-        match listed {
-            Err(e) if e.error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        }
-        // Anybody who may drop can make such a name; ours are regular files.
-        let is_file = |name: &Name| {
-            let stat = self.fs.stat(Dir::Pickup, OsStr::new(&name.taken()));
-            stat.is_ok_and(|stat| stat.kind == Kind::File)
-        };
-        taken.retain(is_file);
-        (found.taken, found.dropped) = (taken, Some(dropped));
-        Ok(())
-    }
-
-    /// A file that was being copied: where the name in `pickup/` was given up, the copy is whole and becomes the message;
-    /// where it was not, the copy goes.
-    fn complete_copies(&self, found: &mut Found, recovered: &mut Recovered) -> Result<(), SpoolError> {
-        let mut finished = Vec::new();
-        for name in std::mem::take(&mut found.taken) {
-            let is_ours =
-                |m: &BTreeMap<QueueId, (Name, u64)>| m.get(&name.id).is_some_and(|(n, _)| *n == name);
-            // The rename of the copy can have left its hidden name: that one goes below.
-            if [&found.pending, &found.sending, &found.failed, &found.sent].into_iter().any(is_ours) {
-                finished.push(name);
-            } else if let Some(at) = found.copies.iter().position(|copy| *copy == name) {
-                found.copies.swap_remove(at);
-                self.give_up_name(found.dropped.as_deref().unwrap_or_default(), &name)?;
-                self.name_copy(&name)?;
-                self.sync_dir(Dir::Pending, RECOVER_PENDING)?;
-                let text = name.to_string();
-                let stat = self.fs.stat(Dir::Pending, OsStr::new(&text));
-                let inode = stat.map_err(self.failed_to("look at", Dir::Pending, &text))?.id.inode;
-                found.pending.insert(name.id, (name.clone(), inode));
-                finished.push(name);
-            } else {
-                recovered.strangers.push((Dir::Pickup, name.taken().into()));
-            }
-        }
-        for name in &finished {
-            self.drop_taken(name)?;
-        }
-        if !finished.is_empty() {
-            self.sync_dir(Dir::Pickup, RECOVER_PICKUP)?;
-        }
-        // Without pickup/ nobody knows which of them are needed.
-        if found.dropped.is_some() {
-            for name in std::mem::take(&mut found.copies) {
-                self.take_away(Dir::Pending, &name.copy())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The rename to the hidden name can have left the name that the producer gave. The file may have further names that are
-    /// drops of their own, so only one with the same label is taken for it.
-    fn give_up_name(&self, dropped: &[(OsString, u64)], name: &Name) -> Result<(), SpoolError> {
-        let taken = name.taken();
-        let stat = self.fs.stat(Dir::Pickup, OsStr::new(&taken));
-        let inode = stat.map_err(self.failed_to("look at", Dir::Pickup, &taken))?.id.inode;
-        let is_it = |dropped: &OsStr| Name::new(name.id, name.accepted, dropped) == *name;
-        let left: Vec<_> = dropped.iter().filter(|(file, i)| *i == inode && is_it(file)).collect();
-        for (file, _) in &left {
-            self.take_away_os(Dir::Pickup, file)?;
-        }
-        match left.is_empty() {
-            true => Ok(()),
-            false => self.sync_dir(Dir::Pickup, RECOVER_PICKUP),
-        }
     }
 
     fn look_at(&self, dir: Dir, found: &mut Found) -> Result<BTreeMap<QueueId, (Name, u64)>, SpoolError> {
@@ -220,12 +166,20 @@ impl Spool {
         for (dir, name) in std::mem::take(&mut found.temporary) {
             self.take_away_os(dir, &name)?;
         }
+        // A copy that waits for its folder may yet be one.
+        let copies: BTreeSet<QueueId> = found.copies.iter().map(|(name, _)| name.id).collect();
         let has_message = |id: &QueueId| {
-            found.pending.contains_key(id) || found.sending.contains_key(id) || found.failed.contains_key(id)
+            let in_any =
+                [&found.pending, &found.sending, &found.failed].into_iter().any(|m| m.contains_key(id));
+            in_any || copies.contains(id)
         };
         let (kept, garbage): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut found.records).into_iter().partition(has_message);
         for id in garbage {
+            if let Some(name) = self.owed_name(id) {
+                found.owed.push(name);
+                continue;
+            }
             self.take_away(Dir::Meta, &super::name::record_name(id))?;
         }
         found.records = kept;
@@ -269,6 +223,42 @@ impl Spool {
         Ok(())
     }
 
+    /// What a message was called of which only a record is left, if that says that its producer was not told.
+    fn owed_name(&self, id: QueueId) -> Option<Name> {
+        let record = self.read_record(id).ok()?;
+        let accepted = UnixTime::from_secs(record.delivered?.accepted);
+        Some(Name::new(id, accepted, OsStr::new(&record.origin.file.unwrap_or_default())))
+    }
+
+    /// Deliveries that are on record: the smarthost has these messages, and they are let go.
+    fn carry_out_deliveries(
+        &self,
+        found: &mut Found,
+        records: &BTreeMap<QueueId, Record>,
+    ) -> Result<(), SpoolError> {
+        for (id, _) in records.iter().filter(|(_, record)| record.delivered.is_some()) {
+            for (from, names) in [(Dir::Sending, &mut found.sending), (Dir::Pending, &mut found.pending)] {
+                if let Some((name, _)) = names.remove(id) {
+                    self.let_go(from, &name)?;
+                    found.owed.push(name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Producers that are yet to be told.
+    fn find_owed(&self, found: &mut Found) -> Result<(), SpoolError> {
+        std::mem::take(&mut found.owed).into_iter().for_each(|name| self.owe(name));
+        for id in std::mem::take(&mut found.untold) {
+            match found.failed.get(&id) {
+                Some((name, _)) => self.owe(name.clone()),
+                None => self.take_away(Dir::Meta, &mark_name(id))?,
+            }
+        }
+        Ok(())
+    }
+
     /// A report whose message was removed or brought back.
     fn drop_lonely_reports(&self, found: &mut Found) -> Result<(), SpoolError> {
         let reports = std::mem::take(&mut found.reports);
@@ -297,6 +287,12 @@ impl Spool {
         for (id, record) in records.iter().filter(|(_, record)| record.failed.is_some()) {
             for (from, names) in [(Dir::Sending, &mut found.sending), (Dir::Pending, &mut found.pending)] {
                 if let Some((name, inode)) = names.remove(id) {
+                    if record.origin.outcomes.is_some() {
+                        // The record can have got to the disk without the mark.
+                        self.mark_untold(*id, record);
+                        self.sync_dir(Dir::Meta, RECORD_META)?;
+                        found.untold.retain(|untold| untold != id);
+                    }
                     self.roll_failure_forward(from, &name, record)?;
                     recovered.rolled_forward.push(name.clone());
                     found.failed.insert(*id, (name, inode));
@@ -306,32 +302,6 @@ impl Spool {
         Ok(())
     }
 
-    /// A file that accept had moved when the power went can still have its old name. It is known by its inode:
-    /// the directory tells that for nothing, and only a match is looked at closely.
-    fn drop_accepted_from_pickup(&self, found: &Found, recovered: &mut Recovered) -> Result<(), SpoolError> {
-        let Some(dropped) = found.dropped.as_ref().filter(|dropped| !dropped.is_empty()) else {
-            return Ok(());
-        };
-        let ours: BTreeMap<u64, (Dir, &Name)> =
-            [(Dir::Pending, &found.pending), (Dir::Failed, &found.failed)]
-                .into_iter()
-                .flat_map(|(dir, names)| names.values().map(move |(name, inode)| (*inode, (dir, name))))
-                .collect();
-        for (name, inode) in dropped {
-            let Some((dir, accepted)) = ours.get(inode) else { continue };
-            let identity = |dir, name: &OsStr| -> io::Result<FileId> { Ok(self.fs.stat(dir, name)?.id) };
-            let accepted = accepted.to_string();
-            if identity(Dir::Pickup, name).ok() == identity(*dir, OsStr::new(&accepted)).ok() {
-                self.take_away_os(Dir::Pickup, name)?;
-                recovered.already_accepted.push(name.clone());
-            }
-        }
-        if recovered.already_accepted.is_empty() {
-            return Ok(());
-        }
-        self.sync_dir(Dir::Pickup, RECOVER_PICKUP)
-    }
-
     fn take_away_os(&self, dir: Dir, name: &OsStr) -> Result<(), SpoolError> {
         let doing = || format!("remove {}/{}", dir.name(), name.display());
         self.fs.unlink(dir, name).map_err(|e| SpoolError::new(doing(), e))
@@ -339,7 +309,8 @@ impl Spool {
 
     fn fill_line(&self, found: Found, records: BTreeMap<QueueId, Record>, recovered: &Recovered) {
         let all = [&found.pending, &found.failed, &found.sent];
-        let last = all.into_iter().filter_map(|m| m.keys().next_back().copied()).max();
+        let copies = found.copies.iter().map(|(name, _)| name.id);
+        let last = all.into_iter().filter_map(|m| m.keys().next_back().copied()).chain(copies).max();
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.raise_to(last);
         let unreadable: HashSet<QueueId> = recovered.unreadable.iter().map(|(id, _)| *id).collect();

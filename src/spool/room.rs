@@ -109,13 +109,13 @@ impl Spool {
 
     /// Moves a delivered message to `sent/`, durably, if it is to be kept. False if it is not; a copy that cannot be kept is
     /// no reason to send the message again.
-    pub(super) fn keep_sent(&self, name: &Name) -> Result<bool, SpoolError> {
+    pub(super) fn keep_sent(&self, from: Dir, name: &Name) -> Result<bool, SpoolError> {
         let keep = self.limits().keep_sent;
         if keep == 0 {
             return Ok(false);
         }
         let text = name.to_string();
-        if let Err(error) = self.fs.rename(Dir::Sending, OsStr::new(&text), Dir::Sent, OsStr::new(&text)) {
+        if let Err(error) = self.fs.rename(from, OsStr::new(&text), Dir::Sent, OsStr::new(&text)) {
             tracing::warn!(id = %name.id, %error, "sent-not-kept");
             return Ok(false);
         }

@@ -103,16 +103,16 @@ impl Submission<'_> {
             record.freeze(envelope);
             record.given = true;
         }
-        let has_record = !record.is_empty();
-        if has_record {
-            spool.write_record(id, &record)?;
+        let record = Some(record).filter(|record| !record.is_empty());
+        if let Some(record) = &record {
+            spool.write_record(id, record)?;
         }
         let text = name.to_string();
         let renamed = spool.fs.rename(Dir::Pending, guard.temporary, Dir::Pending, OsStr::new(&text));
         renamed.map_err(|e| spool.fault(SpoolError::new(format!("name {text} in pending/"), e)))?;
         std::mem::forget(guard);
         spool.sync_dir(Dir::Pending, SUBMIT_PENDING)?;
-        spool.enter_line(Moved { name, size: self.size, file, has_record, is_copy: false }, examine)
+        spool.enter_line(Moved { name, size: self.size, file, record, copy: None }, examine)
     }
 }
 

@@ -39,8 +39,25 @@ pub(super) const COPY_FILE: SyncSite = site(30, "a message that was copied could
 pub(super) const COPY_PENDING: SyncSite = site(31, "a file whose name was given up could have no copy");
 pub(super) const COPY_TAKEN: SyncSite = site(32, "a message that was copied could be dropped again");
 
+pub(super) const ACCEPT_FOLDER: SyncSite =
+    site(33, "a delivered message could be in its folder again, or a hidden name for ever");
+pub(super) const RECOVER_FOLDER: SyncSite =
+    site(34, "what was taken from a folder before a kill could be dropped again");
+pub(super) const FOREIGN_FILE: SyncSite =
+    site(35, "a message from another filesystem could be empty or torn");
+pub(super) const FOREIGN_PENDING: SyncSite =
+    site(36, "a file on another filesystem could be hidden and have no copy");
+pub(super) const FOREIGN_TAKEN: SyncSite =
+    site(37, "a message from another filesystem could be dropped again");
+pub(super) const ORIGIN_FILE: SyncSite = site(38, "a folder's settings could be torn, and the message held");
+pub(super) const ORIGIN_META: SyncSite =
+    site(39, "a message could be sent without the settings of its folder");
+
+pub(super) const OUTCOME_FILE: SyncSite = site(40, "what a producer is told could be torn");
+pub(super) const OUTCOME_NAME: SyncSite = site(41, "a producer could never be told");
+
 /// All of them.
-pub const SYNC_SITES: [SyncSite; 25] = [
+pub const SYNC_SITES: [SyncSite; 34] = [
     ACCEPT_FILE,
     ACCEPT_PENDING,
     ACCEPT_PICKUP,
@@ -66,4 +83,13 @@ pub const SYNC_SITES: [SyncSite; 25] = [
     COPY_FILE,
     COPY_PENDING,
     COPY_TAKEN,
+    ACCEPT_FOLDER,
+    RECOVER_FOLDER,
+    FOREIGN_FILE,
+    FOREIGN_PENDING,
+    FOREIGN_TAKEN,
+    ORIGIN_FILE,
+    ORIGIN_META,
+    OUTCOME_FILE,
+    OUTCOME_NAME,
 ];

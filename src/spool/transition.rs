@@ -12,7 +12,7 @@ use super::sync::{
     RECORD_FILE, RECORD_META,
 };
 use super::{Spool, SpoolError};
-use crate::fs::{Dir, File};
+use crate::fs::{Dir, File, SyncSite};
 use crate::mail::QueueId;
 
 /// A message in `sending/`. What became of it is written down also if the spool was faulted meanwhile by another
@@ -144,14 +144,19 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted: the message may be sent once more after recovery.
     pub fn deliver(&self, in_flight: InFlight) -> Result<(), SpoolError> {
-        if !self.keep_sent(&in_flight.name)? {
-            self.take_away(Dir::Sending, &in_flight.name.to_string())?;
-        }
-        self.sync_dir(Dir::Sending, DELIVER_SENDING)?;
+        self.let_go(Dir::Sending, &in_flight.name)?;
         match in_flight.record {
             Some(_) => self.take_away(Dir::Meta, &record_name(in_flight.name.id)),
             None => Ok(()),
         }
+    }
+
+    /// The message leaves, or is kept in `sent/`.
+    pub(super) fn let_go(&self, from: Dir, name: &Name) -> Result<(), SpoolError> {
+        if !self.keep_sent(from, name)? {
+            self.take_away(from, &name.to_string())?;
+        }
+        self.sync_dir(from, DELIVER_SENDING)
     }
 
     /// defer: back to the line, or aside of it if the record says so. `learned` is the record with what this
@@ -183,6 +188,7 @@ impl Spool {
     ///
     /// The disk call that failed. The spool is faulted; recovery rolls the failure forward if it was decided.
     pub fn fail(&self, in_flight: InFlight, record: &Record) -> Result<(), SpoolError> {
+        self.mark_untold(in_flight.name.id, record);
         self.write_outcome(in_flight.name.id, record)?;
         self.roll_failure_forward(Dir::Sending, &in_flight.name, record)
     }
@@ -195,12 +201,20 @@ impl Spool {
     pub fn refuse(&self, id: QueueId, failed: Failed) -> Result<(), SpoolError> {
         self.check_sound()?;
         let Some(waiting) = self.line().get(id).cloned() else { return Ok(()) };
-        self.refuse_named(&waiting.name, failed)
+        // One that cannot be read would have held it.
+        let record = self.record_if_any(id).ok().flatten().unwrap_or_else(Record::empty);
+        self.refuse_named(&waiting.name, record, failed)
     }
 
-    pub(super) fn refuse_named(&self, name: &Name, failed: Failed) -> Result<(), SpoolError> {
-        let mut record = Record::empty();
+    /// `record` is what is known of it.
+    pub(super) fn refuse_named(
+        &self,
+        name: &Name,
+        mut record: Record,
+        failed: Failed,
+    ) -> Result<(), SpoolError> {
         record.failed = Some(failed);
+        self.mark_untold(name.id, &record);
         self.write_record(name.id, &record)?;
         self.line().remove(name.id);
         self.roll_failure_forward(Dir::Pending, name, &record)
@@ -229,12 +243,15 @@ impl Spool {
         renamed.map_err(|e| self.fault(SpoolError::new(format!("move {text} to failed/"), e)))?;
         self.sync_dir(Dir::Failed, FAIL_FAILED)?;
         self.line().count_failed();
+        if record.origin.outcomes.is_some() {
+            self.owe(name.clone());
+        }
         self.forget_oldest_failed();
         Ok(())
     }
 
     /// What became of the message in flight goes into the room that was set aside for it.
-    fn write_outcome(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
+    pub(super) fn write_outcome(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
         let Some(mut reserve) = self.take_reserve() else { return self.write_record(id, record) };
         let text = record_name(id);
         let mut write = || {
@@ -248,13 +265,23 @@ impl Spool {
     }
 
     pub(super) fn write_record(&self, id: QueueId, record: &Record) -> Result<(), SpoolError> {
+        self.write_record_at(id, record, RECORD_FILE, RECORD_META)
+    }
+
+    pub(super) fn write_record_at(
+        &self,
+        id: QueueId,
+        record: &Record,
+        file: SyncSite,
+        meta: SyncSite,
+    ) -> Result<(), SpoolError> {
         let (temporary, text) = (temporary_record_name(id), record_name(id));
         let doing = || format!("write {text}");
         let json = record.to_json().map_err(|e| self.fault(SpoolError::new(doing(), io::Error::other(e))))?;
-        self.write_new(Dir::Meta, &temporary, &json, RECORD_FILE)?;
+        self.write_new(Dir::Meta, &temporary, &json, file)?;
         let replaced = self.fs.replace(Dir::Meta, OsStr::new(&temporary), OsStr::new(&text));
         replaced.map_err(|e| self.fault(SpoolError::new(doing(), e)))?;
-        self.sync_dir(Dir::Meta, RECORD_META)
+        self.sync_dir(Dir::Meta, meta)
     }
 
     pub(super) fn write_new(
@@ -262,7 +289,7 @@ impl Spool {
         dir: Dir,
         name: &str,
         bytes: &[u8],
-        site: crate::fs::SyncSite,
+        site: SyncSite,
     ) -> Result<(), SpoolError> {
         let write = || {
             let mut file = self.fs.create(dir, OsStr::new(name))?;

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pillarbox::fs::{Dir, File, FileId, Fs, Kind, Room, Stat, SyncSite, Writer};
@@ -32,6 +33,10 @@ struct State {
     linked: BTreeSet<u64>,
     /// Whoever has that name writes to the file once more, when its name in `pickup/` is given up.
     written_when_taken: BTreeMap<u64, Vec<u8>>,
+    /// Files on the other filesystem.
+    foreign: BTreeSet<u64>,
+    /// The other filesystem is not mounted.
+    away: Option<Away>,
     next_inode: u64,
     next_rename: u64,
     ticks: i64,
@@ -51,6 +56,14 @@ struct Control {
     crash_before: Option<usize>,
     ignored_site: Option<u8>,
     log: Vec<String>,
+}
+
+/// What is seen of a filesystem that is not mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Away {
+    Nothing,
+    /// The directory on which it would be mounted.
+    EmptyDirectory,
 }
 
 /// A handle; clones share the disk.
@@ -129,11 +142,16 @@ impl Disk {
     /// A producer's drop by rename: the name is there at once; bytes and name are on the disk only if the
     /// producer was careful enough to sync both.
     pub(crate) fn drop_file(&self, name: &str, bytes: &[u8], careful: bool) {
+        self.drop_file_in(Dir::Pickup, name, bytes, careful);
+    }
+
+    /// The same in any folder.
+    pub(crate) fn drop_file_in(&self, dir: Dir, name: &str, bytes: &[u8], careful: bool) {
         let mut state = self.state();
-        let inode = state.new_file();
+        let inode = state.new_file_in(dir);
         let before = state.pending.len();
         state.write(inode, 0, bytes);
-        state.add(Dir::Pickup, OsStr::new(name), inode, None);
+        state.add(dir, OsStr::new(name), inode, None);
         if careful {
             state.pending.split_off(before).into_iter().for_each(|change| state.harden(change));
         }
@@ -182,11 +200,16 @@ impl Disk {
         state.written_when_taken.insert(inode, bytes.to_vec());
     }
 
-    /// Takes a file out of `pickup/` for good, as its producer may.
-    pub(crate) fn forget_file(&self, name: &str) {
+    /// Takes a file out of where it was dropped for good, as its producer may.
+    pub(crate) fn forget_file(&self, dir: Dir, name: &str) {
         let mut state = self.state();
-        state.live.entry(Dir::Pickup).or_default().remove(OsStr::new(name));
-        state.durable.entry(Dir::Pickup).or_default().remove(OsStr::new(name));
+        state.live.entry(dir).or_default().remove(OsStr::new(name));
+        state.durable.entry(dir).or_default().remove(OsStr::new(name));
+    }
+
+    /// The other filesystem is unmounted, or mounted again.
+    pub(crate) fn set_foreign_away(&self, away: Option<Away>) {
+        self.state().away = away;
     }
 
     /// All that a program could find out about the disk.
@@ -251,10 +274,22 @@ impl Snapshot {
 }
 
 impl State {
-    fn new_file(&mut self) -> u64 {
+    fn new_file_in(&mut self, dir: Dir) -> u64 {
         self.next_inode += 1;
         self.files.insert(self.next_inode, Default::default());
+        if device(dir) == 2 {
+            self.foreign.insert(self.next_inode);
+        }
         self.next_inode
+    }
+
+    /// The directory that is seen in its place.
+    fn reach(&self, dir: Dir) -> io::Result<Dir> {
+        match self.away.filter(|_| device(dir) == 2) {
+            None => Ok(dir),
+            Some(Away::Nothing) => Err(io::ErrorKind::NotFound.into()),
+            Some(Away::EmptyDirectory) => Ok(MOUNT_POINT),
+        }
     }
 
     /// Two changes a write: the first half can reach the disk without the second, and the other way round.
@@ -280,6 +315,7 @@ impl State {
     }
 
     fn lookup(&self, dir: Dir, name: &OsStr) -> io::Result<u64> {
+        let dir = self.reach(dir)?;
         let found = self.live.get(&dir).and_then(|names| names.get(name)).copied();
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -337,13 +373,23 @@ fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 impl Fs for Disk {
     fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr, u64)) -> io::Result<()> {
         self.call(|| format!("list {}", dir.name()))?;
-        let names = self.state().live.get(&dir).cloned().unwrap_or_default();
+        let names = {
+            let state = self.state();
+            let dir = state.reach(dir)?;
+            state.live.get(&dir).cloned().unwrap_or_default()
+        };
         names.iter().for_each(|(name, inode)| visit(name, *inode));
         Ok(())
     }
 
     fn stat(&self, dir: Dir, name: &OsStr) -> io::Result<Stat> {
         self.call(|| format!("stat {}/{}", dir.name(), name.display()))?;
+        if name == "." {
+            let seen = self.state().reach(dir)?;
+            let id = FileId { device: device(seen), inode: u64::from(seen == MOUNT_POINT) };
+            let (kind, mode, owner) = (Kind::Directory, 0o700, 0);
+            return Ok(Stat { id, kind, links: 2, size: 0, modified: (0, 0), changed: (0, 0), mode, owner });
+        }
         let inode = self.state().lookup(dir, name)?;
         Ok(self.state().stat(inode))
     }
@@ -360,7 +406,7 @@ impl Fs for Disk {
         if state.lookup(dir, name).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let inode = state.new_file();
+        let inode = state.new_file_in(dir);
         state.add(dir, name, inode, None);
         Ok(Box::new(Open { disk: self.clone(), inode }))
     }
@@ -368,6 +414,9 @@ impl Fs for Disk {
     fn rename(&self, from: Dir, old: &OsStr, to: Dir, new: &OsStr) -> io::Result<()> {
         self.call(|| format!("rename {}/{} {}/{}", from.name(), old.display(), to.name(), new.display()))?;
         let mut state = self.state();
+        if device(from) != device(to) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         if state.lookup(to, new).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -400,6 +449,7 @@ impl Fs for Disk {
 
     fn sync_dir(&self, dir: Dir, site: SyncSite) -> io::Result<()> {
         self.call(|| format!("sync {}/ ({})", dir.name(), site.number))?;
+        let dir = self.state().reach(dir)?;
         if self.control.lock().unwrap().ignored_site != Some(site.number) {
             self.state().sync(|change| match change {
                 Change::Added { dir: d, .. } | Change::Removed { dir: d, .. } => *d == dir,
@@ -413,16 +463,36 @@ impl Fs for Disk {
         Ok(Room { bytes: 1 << 40, inodes: None })
     }
 
-    fn refresh(&self, _dir: Dir) -> io::Result<bool> {
-        Ok(false)
+    fn refresh(&self, dir: Dir) -> io::Result<bool> {
+        self.state().reach(dir).map(|_| false)
     }
+
+    fn outside(&self, path: &Path) -> Dir {
+        let known = [FOLDER, FOREIGN_FOLDER, OUTCOMES].map(Path::new);
+        Dir::Outside(known.iter().position(|p| *p == path).unwrap() as u16)
+    }
+}
+
+/// A folder on the filesystem of the spool, and one on another.
+pub(crate) const FOLDER: &str = "/srv/folder";
+pub(crate) const FOREIGN_FOLDER: &str = "/mnt/folder";
+/// Where producers learn what became of their files.
+pub(crate) const OUTCOMES: &str = "/mnt/outcomes";
+pub(crate) const OUTCOMES_DIR: Dir = Dir::Outside(2);
+pub(crate) const FOLDERS: [Dir; 2] = [Dir::Outside(0), Dir::Outside(1)];
+
+const MOUNT_POINT: Dir = Dir::Outside(9);
+
+/// Which filesystem a directory is on.
+fn device(dir: Dir) -> u64 {
+    if dir == FOLDERS[1] || dir == OUTCOMES_DIR { 2 } else { 1 }
 }
 
 impl State {
     fn stat(&self, inode: u64) -> Stat {
         let links = self.live.values().flat_map(|names| names.values()).filter(|i| **i == inode).count();
         Stat {
-            id: FileId { device: 1, inode },
+            id: FileId { device: 1 + u64::from(self.foreign.contains(&inode)), inode },
             kind: Kind::File,
             links: links as u64 + u64::from(self.linked.contains(&inode)),
             size: self.files[&inode].0.len() as u64,

@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use pillarbox::fs::Dir;
-use pillarbox::mail::{Dsn, Envelope, Mailbox, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime};
+use pillarbox::fs::{Dir, Fs as _};
+use pillarbox::mail::{
+    Dsn, Envelope, Mailbox, Monotonic, Origin, Outcome, QueueId, Reply, ReversePath, Stage, UnixTime,
+};
 use pillarbox::spool::{
-    Candidate, Failed, InFlight, Lease, Limits, Name, NotAccepted, OutOfLine, Place, Recipient, Record, Spool,
+    Candidate, Failed, InFlight, Lease, Limits, Name, NotAccepted, OutOfLine, Place, Recipient, Record,
+    Source, Spool,
 };
 
-use crate::model::Disk;
+use crate::model::{Away, Disk, FOLDER, FOLDERS, FOREIGN_FOLDER, OUTCOMES, OUTCOMES_DIR};
 
 /// Every message goes to these two.
 const RECIPIENTS: [&str; 2] = ["a@example.com", "b@example.com"];
@@ -27,6 +30,13 @@ pub(crate) struct Truth {
     careless: Vec<String>,
     /// Has another name, through which [`MORE`] is written to it when it is first taken.
     written: Vec<String>,
+    /// There are folders besides `pickup/`, and this was dropped there.
+    has_folders: bool,
+    in_folder: Vec<(String, Dir)>,
+    /// Whoever drops in a folder wants to know what became of it.
+    wants_outcomes: bool,
+    /// After a crash the other filesystem is not mounted before everything else was delivered.
+    is_late: Option<Away>,
     /// Told to be accepted, in that order.
     accepted: Vec<String>,
     /// What the smarthost took: message and recipient, in that order.
@@ -95,7 +105,8 @@ impl World {
         for label in std::mem::take(&mut self.truth.careless) {
             let whole =
                 self.truth.dropped.iter().find(|(name, _)| *name == label).map(|(_, bytes)| bytes.clone());
-            let in_pickup = self.disk.files(Dir::Pickup).into_iter().find(|(name, _)| *name == label);
+            let dir = self.dropped_in(&label);
+            let in_pickup = self.disk.files(dir).into_iter().find(|(name, _)| *name == label);
             let elsewhere = [Dir::Pending, Dir::Sending, Dir::Failed].iter().any(|dir| {
                 let names = self.disk.files(*dir);
                 names.iter().filter_map(|(n, _)| Name::parse(n.as_ref())).any(|n| n.label() == label)
@@ -108,15 +119,20 @@ impl World {
                 continue;
             }
             if torn {
-                self.disk.forget_file(&label);
+                self.disk.forget_file(dir, &label);
             }
             self.truth.dropped.retain(|(name, _)| *name != label);
         }
     }
 
-    /// Its name in `pickup/` was given up, and it waits under the name of its copy.
+    fn dropped_in(&self, label: &str) -> Dir {
+        let folder = self.truth.in_folder.iter().find(|(name, _)| name == label);
+        folder.map_or(Dir::Pickup, |(_, dir)| *dir)
+    }
+
+    /// Its name where it was dropped was given up, and it waits under the name of its copy.
     fn is_copied(&self, label: &str) -> bool {
-        let hidden = self.disk.files(Dir::Pickup).into_iter();
+        let hidden = self.disk.files(self.dropped_in(label)).into_iter();
         let taken =
             hidden.filter_map(|(n, _)| Name::parse(n.strip_prefix('.')?.strip_suffix(".taken")?.as_ref()));
         taken.into_iter().any(|name| name.label() == label)
@@ -130,10 +146,48 @@ impl World {
     /// The program starts: recovery.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         let spool = Spool::new(Arc::new(self.disk.clone()), Box::new(Alone));
+        if self.truth.has_folders {
+            spool.set_folders(self.folders());
+        }
+        self.disk.set_foreign_away(self.truth.is_late);
         spool.recover().map_err(|e| e.to_string())?;
         self.spool = Some(spool);
         self.set_limits();
+        if self.truth.is_late.is_some() {
+            while self.next().is_some() {
+                self.deliver()?;
+            }
+            self.disk.set_foreign_away(None);
+            self.spool().look_again_at(FOLDERS[1]);
+            self.spool().settle(FOLDERS[1]).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        }
         Ok(())
+    }
+
+    fn folders(&self) -> Vec<(String, Dir)> {
+        let folder = |name: &str, path: &str| (name.to_owned(), self.disk.outside(path.as_ref()));
+        vec![folder("here", FOLDER), folder("there", FOREIGN_FOLDER)]
+    }
+
+    /// From now on there are two folders: one on the filesystem of the spool, one on another.
+    pub(crate) fn use_folders(&mut self) {
+        self.truth.has_folders = true;
+        self.spool().set_folders(self.folders());
+    }
+
+    /// Whoever drops in a folder is told what became of it.
+    pub(crate) fn want_outcomes(&mut self) {
+        self.truth.wants_outcomes = true;
+    }
+
+    /// What is to be told is told now.
+    pub(crate) fn tell_producers(&mut self) -> Result<(), String> {
+        self.spool().tell_producers(Monotonic::default()).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// After each crash the other filesystem is away, until everything that waits was delivered.
+    pub(crate) fn mount_late(&mut self, away: Away) {
+        self.truth.is_late = Some(away);
     }
 
     fn spool(&self) -> &Spool {
@@ -141,12 +195,20 @@ impl World {
     }
 
     pub(crate) fn drop_file(&mut self, name: &str) {
+        self.drop_file_in(Dir::Pickup, name);
+    }
+
+    /// The same in any folder.
+    pub(crate) fn drop_file_in(&mut self, dir: Dir, name: &str) {
         if self.disk.has_crashed() {
             return;
         }
+        if dir != Dir::Pickup {
+            self.truth.in_folder.push((name.to_owned(), dir));
+        }
         let bytes = format!("To: {}\r\n\r\nthis is {name}\r\n", RECIPIENTS.join(", ")).into_bytes();
         let careful = self.truth.dropped.len() % 2 == 1;
-        self.disk.drop_file(name, &bytes, careful);
+        self.disk.drop_file_in(dir, name, &bytes, careful);
         if !careful {
             self.truth.careless.push(name.to_owned());
         }
@@ -171,19 +233,27 @@ impl World {
     }
 
     pub(crate) fn accept(&mut self, names: &[&str]) -> Result<(), String> {
+        self.accept_from(Dir::Pickup, names)
+    }
+
+    pub(crate) fn accept_from(&mut self, dir: Dir, names: &[&str]) -> Result<(), String> {
+        let to = if dir == Dir::Pickup { Vec::new() } else { vec!["ops@example.com".to_owned()] };
+        let is_folder = dir != Dir::Pickup;
+        let outcomes = (self.truth.wants_outcomes && is_folder).then(|| OUTCOMES.into());
+        let source = Source { dir, origin: Origin { to, outcomes, ..Origin::default() } };
         let settled =
             |n: &&str| Candidate { name: OsString::from(n), settled: true, rested: true, holds: false };
         let candidates: Vec<Candidate> = names.iter().map(settled).collect();
         let results = self
             .spool()
-            .accept(&candidates, UnixTime::from_secs(1_000), &|_, _| None)
+            .accept_from(&source, &candidates, UnixTime::from_secs(1_000), &|_, _| None)
             .map_err(|e| e.to_string())?;
         for (name, result) in names.iter().zip(results) {
             match result {
                 Ok(_) => self.truth.accepted.push((*name).to_owned()),
                 // Once: then nobody writes to it any more.
                 Err(NotAccepted::Changed) if self.truth.written.iter().any(|w| w == name) => {
-                    self.accept(&[name])?;
+                    self.accept_from(dir, &[name])?;
                 }
                 Err(why) => return Err(format!("{name} was not accepted: {why}")),
             }
@@ -208,6 +278,10 @@ impl World {
         }
         if self.truth.removed.iter().any(|removed| removed == label) {
             return broken("remove", format!("{label} was removed and is being sent"));
+        }
+        let has_origin = in_flight.record().is_some_and(|record| !record.origin.to.is_empty());
+        if self.dropped_in(label) != Dir::Pickup && !has_origin {
+            return broken("folder", format!("{label} is being sent without the settings of its folder"));
         }
         // As the sender does before the first byte leaves.
         self.spool().set_room_aside(1000).map_err(|e| e.to_string())?;
@@ -241,7 +315,8 @@ impl World {
         let in_flight = self.begin()?;
         let label = in_flight.name().label().to_owned();
         self.send(&in_flight, &RECIPIENTS)?;
-        self.spool().deliver(in_flight).map_err(|e| e.to_string())?;
+        let record = in_flight.record().cloned().unwrap_or_else(Record::empty);
+        self.spool().deliver_as(in_flight, record, UnixTime::from_secs(5)).map_err(|e| e.to_string())?;
         self.settle(&label, &RECIPIENTS);
         Ok(())
     }
@@ -267,7 +342,7 @@ impl World {
             .zip(outcomes)
             .map(|(mailbox, o)| Recipient { mailbox, dsn: Dsn::default(), outcome: Some(o) })
             .collect();
-        let mut record = Record::empty();
+        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
         record.set_recipients(&ReversePath::Null, &recipients);
         record.aside = aside;
         self.truth.aside.extend(aside.map(|_| label.clone()));
@@ -299,7 +374,7 @@ impl World {
     pub(crate) fn fail(&mut self) -> Result<(), String> {
         let in_flight = self.begin()?;
         let label = in_flight.name().label().to_owned();
-        let mut record = Record::empty();
+        let mut record = in_flight.record().cloned().unwrap_or_else(Record::empty);
         let recipients = RECIPIENTS.map(|r| r.parse::<Mailbox>().expect("an address"));
         record.freeze(&Envelope::new(ReversePath::Null, recipients).expect("recipients"));
         record.failed = Some(Failed::new(UnixTime::from_secs(7), REPORT.into()));
@@ -416,11 +491,13 @@ impl World {
 
     /// Does all that is left to do, and holds the end against the truth.
     pub(crate) fn finish(&mut self) -> Result<(), String> {
-        let left: Vec<String> = self.disk.files(Dir::Pickup).into_iter().map(|(name, _)| name).collect();
-        let in_order = self.truth.dropped.iter().map(|(name, _)| name.clone()).filter(|n| left.contains(n));
-        let in_order: Vec<String> = in_order.collect();
-        if !in_order.is_empty() {
-            self.accept(&in_order.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for dir in [Dir::Pickup, FOLDERS[0], FOLDERS[1]] {
+            let left: Vec<String> = self.disk.files(dir).into_iter().map(|(name, _)| name).collect();
+            let dropped = self.truth.dropped.iter().map(|(name, _)| name.clone());
+            let in_order: Vec<String> = dropped.filter(|name| left.contains(name)).collect();
+            if !in_order.is_empty() {
+                self.accept_from(dir, &in_order.iter().map(String::as_str).collect::<Vec<_>>())?;
+            }
         }
         let held = |(id, out): (QueueId, OutOfLine)| matches!(out, OutOfLine::Held).then_some(id);
         let held: Vec<QueueId> = self.spool().out_of_line().into_iter().filter_map(held).collect();
@@ -430,8 +507,10 @@ impl World {
         while self.next().is_some() {
             self.deliver()?;
         }
+        self.tell_producers()?;
         self.check_recovered()?;
         self.check_order()?;
+        self.check_outcomes(true)?;
         for (name, _) in &self.truth.dropped {
             let places = self.places(name)?;
             let failed = self.truth.doomed.contains(name) && places.contains(&Dir::Failed);
@@ -450,7 +529,8 @@ impl World {
     /// Where the message lies. More than one place, or other bytes, is a broken promise.
     fn places(&self, label: &str) -> Result<Vec<Dir>, String> {
         let mut places = Vec::new();
-        for dir in [Dir::Pickup, Dir::Pending, Dir::Sending, Dir::Failed, Dir::Sent] {
+        let places_of_spool = [Dir::Pickup, Dir::Pending, Dir::Sending, Dir::Failed, Dir::Sent];
+        for dir in places_of_spool.into_iter().chain(FOLDERS) {
             for (file, bytes) in self.disk.files(dir) {
                 let is_it = match Name::parse(file.as_ref()) {
                     Some(name) => name.label() == label,
@@ -500,8 +580,8 @@ impl World {
                 None if !RECIPIENTS.iter().all(|r| is(&truth.taken, r)) => {
                     return broken("N1", format!("{label} is lost (told to be accepted: {accepted})"));
                 }
-                Some(Dir::Pickup) if accepted => {
-                    return broken("N2", format!("{label} fell back into pickup/"));
+                Some(Dir::Pickup | Dir::Outside(_)) if accepted => {
+                    return broken("N2", format!("{label} fell back to where it was dropped"));
                 }
                 Some(Dir::Sent) if truth.keeps_sent && RECIPIENTS.iter().all(|r| is(&truth.taken, r)) => {}
                 Some(Dir::Sending) => return broken("N1", format!("{label} was left in sending/")),
@@ -514,6 +594,7 @@ impl World {
                 _ => {}
             }
         }
+        self.check_outcomes(false)?;
         self.check_nothing_is_hidden()?;
         self.check_reports()?;
         self.check_records()
@@ -521,12 +602,53 @@ impl World {
 
     /// Hidden names are those of a copy that is under way; nobody would ever look at one that is left.
     fn check_nothing_is_hidden(&self) -> Result<(), String> {
-        for dir in [Dir::Pickup, Dir::Pending] {
-            if let Some((name, _)) = self.disk.files(dir).iter().find(|(name, _)| name.starts_with('.')) {
+        for dir in [Dir::Pickup, Dir::Pending].into_iter().chain(FOLDERS) {
+            let hidden = self.disk.files(dir).into_iter().filter(|(name, _)| name.starts_with('.'));
+            // What left while its folder was away.
+            let is_left = |name: &str| {
+                let labels = self.truth.taken.iter().map(|(label, _)| label);
+                let mut labels = labels.filter(|label| name.ends_with(&format!("_{label}.eml.taken")));
+                self.truth.is_late.is_some() && dir == FOLDERS[1] && labels.next().is_some()
+            };
+            if let Some((name, _)) = hidden.into_iter().find(|(name, _)| !is_left(name)) {
                 return broken("N1", format!("{name} was left in {dir:?}"));
             }
         }
         Ok(())
+    }
+
+    /// What a producer was told is so; in the end each was told.
+    fn check_outcomes(&self, at_the_end: bool) -> Result<(), String> {
+        if !self.truth.wants_outcomes {
+            return Ok(());
+        }
+        let files: BTreeMap<String, Vec<u8>> = self.disk.files(OUTCOMES_DIR).into_iter().collect();
+        for (label, _) in &self.truth.in_folder {
+            let told = files.get(&format!("{label}.json")).map(|bytes| {
+                let told: Result<serde_json::Value, _> = serde_json::from_slice(bytes);
+                told.map(|told| told["outcome"].as_str().unwrap_or_default().to_owned())
+            });
+            let is_failed = self.places(label)?.contains(&Dir::Failed);
+            let is_taken = RECIPIENTS.iter().all(|r| self.truth.taken.contains(&(label.clone(), *r)));
+            let was_dropped = self.truth.dropped.iter().any(|(name, _)| name == label);
+            match told {
+                None if at_the_end && was_dropped => {
+                    return broken("outcomes", format!("nobody was told of {label}"));
+                }
+                Some(Err(error)) => return broken("outcomes", format!("{label}: {error}")),
+                Some(Ok(told)) if told == "failed" && !is_failed => {
+                    return broken("outcomes", format!("{label} is called failed, and did not"));
+                }
+                Some(Ok(told)) if told == "delivered" && (is_failed || !is_taken) => {
+                    return broken("outcomes", format!("{label} is called delivered, and was not"));
+                }
+                _ => {}
+            }
+        }
+        match files.keys().find(|name| name.starts_with('.') && at_the_end) {
+            Some(name) => broken("outcomes", format!("{name} was left")),
+            None => Ok(()),
+        }
     }
 
     fn check_reports(&self) -> Result<(), String> {

@@ -1,12 +1,14 @@
 //! What happens between the crashes.
 
+use pillarbox::fs::Dir;
 use pillarbox::spool::Place;
 
 use super::World;
+use crate::model::{Away, FOLDERS};
 
 type Scenario = fn(&mut World) -> Result<(), String>;
 
-/// All of them, the short ones first.
+/// All of them but those with folders, the short ones first.
 pub(crate) const ALL: [Scenario; 11] = [
     delivery,
     deferral,
@@ -20,6 +22,9 @@ pub(crate) const ALL: [Scenario; 11] = [
     written,
     everything,
 ];
+
+/// With folders besides `pickup/`.
+pub(crate) const WITH_FOLDERS: [Scenario; 5] = [folder, foreign, told, told_of_failure, late];
 
 /// Two messages are accepted together and delivered.
 pub(crate) fn delivery(world: &mut World) -> Result<(), String> {
@@ -46,6 +51,70 @@ pub(crate) fn written(world: &mut World) -> Result<(), String> {
     world.accept(&["one", "two"])?;
     world.deliver()?;
     world.deliver()
+}
+
+/// Files in a folder on the filesystem of the spool, whose settings go with them.
+pub(crate) fn folder(world: &mut World) -> Result<(), String> {
+    world.use_folders();
+    world.drop_file_in(FOLDERS[0], "one");
+    world.drop_file_in(FOLDERS[0], "two");
+    world.accept_from(FOLDERS[0], &["one", "two"])?;
+    world.deliver()?;
+    world.deliver_half()?;
+    world.deliver()
+}
+
+/// Files in a folder on another filesystem, and one in `pickup/`.
+pub(crate) fn foreign(world: &mut World) -> Result<(), String> {
+    world.use_folders();
+    world.drop_file_in(FOLDERS[1], "one");
+    world.drop_file("two");
+    world.accept_from(FOLDERS[1], &["one"])?;
+    world.accept_from(Dir::Pickup, &["two"])?;
+    world.deliver()?;
+    world.deliver()
+}
+
+/// Producers are told of a delivery.
+pub(crate) fn told(world: &mut World) -> Result<(), String> {
+    world.use_folders();
+    world.want_outcomes();
+    world.drop_file_in(FOLDERS[0], "one");
+    world.accept_from(FOLDERS[0], &["one"])?;
+    world.deliver()?;
+    world.tell_producers()
+}
+
+/// Producers are told of a failure.
+pub(crate) fn told_of_failure(world: &mut World) -> Result<(), String> {
+    world.use_folders();
+    world.want_outcomes();
+    world.drop_file_in(FOLDERS[0], "one");
+    world.accept_from(FOLDERS[0], &["one"])?;
+    world.fail()?;
+    world.tell_producers()
+}
+
+/// And of one that is decided here.
+pub(crate) fn told_of_refusal(world: &mut World) -> Result<(), String> {
+    world.use_folders();
+    world.want_outcomes();
+    world.drop_file_in(FOLDERS[0], "one");
+    world.accept_from(FOLDERS[0], &["one"])?;
+    world.refuse()?;
+    world.tell_producers()
+}
+
+/// Files in two folders, and after each crash the other filesystem comes late.
+pub(crate) fn late(world: &mut World) -> Result<(), String> {
+    world.mount_late(Away::Nothing);
+    foreign(world)
+}
+
+/// The same, and until then the directory on which it will be mounted is seen in its place.
+pub(crate) fn late_over_a_directory(world: &mut World) -> Result<(), String> {
+    world.mount_late(Away::EmptyDirectory);
+    foreign(world)
 }
 
 /// One recipient of the first message is deferred; a line is lost; then both messages go.
