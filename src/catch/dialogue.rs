@@ -1,7 +1,7 @@
 //! One session as a state machine: bytes in, replies out (RFC 5321 sections 3 and 4). No sockets, no time.
 
-use super::command::{self, Line, Lines, Path};
 use super::text::Text;
+use crate::smtp::server::command::{self, Line, Lines, Path};
 
 /// What it says its name is.
 const NAME: &str = "catch.localhost";

@@ -10,7 +10,6 @@
 //!
 //! It runs on a thread of its own, so that tests and the demo can use it without an async runtime.
 
-mod command;
 mod dialogue;
 mod server;
 mod store;

@@ -1,85 +1,37 @@
 //! What follows 354: the message up to its final dot.
 
-/// Reads the data of a message, removes stuffed dots, and finds the end (RFC 5321 sections 4.1.1.4 and
-/// 4.5.2).
-///
-/// Only CRLF ends a line. A dot behind a bare LF or a bare CR is a character like any other; a reader that
-/// takes it for the end can be made to see a second message that nobody sent.
+use crate::smtp::server::Data;
+
+/// Reads the data of a message and keeps them, as long as they are not too long.
 #[derive(Debug)]
 pub(super) struct Text {
-    state: State,
+    data: Data,
     bytes: Vec<u8>,
     most: usize,
     too_long: bool,
 }
 
-/// Named for what was read last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// A CRLF, or nothing yet.
-    LineStart,
-    /// A dot at the start of a line.
-    Dot,
-    /// A dot at the start of a line, and CR.
-    DotCr,
-    /// Anything else.
-    Within,
-    /// CR, not behind a dot at the start of a line.
-    Cr,
-}
-
 impl Text {
     /// For a message of at most `most` bytes.
     pub(super) fn new(most: usize) -> Self {
-        Text { state: State::LineStart, bytes: Vec::new(), most, too_long: false }
+        Text { data: Data::new(false), bytes: Vec::new(), most, too_long: false }
     }
 
     /// Takes from the front of `input` what belongs to the message. True once the final dot was read; the
     /// rest of `input` then is the next command.
     pub(super) fn read(&mut self, input: &mut &[u8]) -> bool {
-        while let Some((&byte, rest)) = input.split_first() {
-            if self.state == State::Within && byte != b'\r' {
-                let run = input.iter().position(|&b| b == b'\r').unwrap_or(input.len());
-                let (plain, rest) = input.split_at(run);
-                self.keep(plain);
-                *input = rest;
-                continue;
-            }
-            *input = rest;
-            self.state = match (self.state, byte) {
-                (State::LineStart, b'.') => State::Dot,
-                (State::Dot, b'\r') => State::DotCr,
-                (State::DotCr, b'\n') => return true,
-                (State::DotCr, b'\r') => self.keep_and(b"\r\r", State::Cr),
-                (State::DotCr, other) => self.keep_and(&[b'\r', other], State::Within),
-                (State::LineStart | State::Within | State::Cr, b'\r') => self.keep_and(b"\r", State::Cr),
-                (State::Cr, b'\n') => self.keep_and(b"\n", State::LineStart),
-                (State::LineStart | State::Dot | State::Within | State::Cr, other) => {
-                    self.keep_and(&[other], State::Within)
-                }
-            };
+        let has_ended = self.data.read(input, &mut self.bytes);
+        if self.too_long || self.bytes.len() > self.most {
+            // The end still has to be found, but nothing needs to be kept for that.
+            self.too_long = true;
+            self.bytes = Vec::new();
         }
-        false
+        has_ended
     }
 
     /// The message, unless it was longer than allowed.
     pub(super) fn into_bytes(self) -> Option<Vec<u8>> {
         (!self.too_long).then_some(self.bytes)
-    }
-
-    fn keep_and(&mut self, bytes: &[u8], next: State) -> State {
-        self.keep(bytes);
-        next
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        if self.too_long || self.bytes.len() + bytes.len() > self.most {
-            // The end still has to be found, but nothing needs to be kept for that.
-            self.too_long = true;
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.extend_from_slice(bytes);
-        }
     }
 }
 

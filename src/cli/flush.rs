@@ -24,6 +24,13 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// With neither option, as `sendmail -q` wants it.
+    pub(super) fn plain(config: ConfigArgs) -> Args {
+        Args { config, strict: false, json: false }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     let desk = Desk::new(&args.config, "flush")?;
     let on_terminal = std::io::stderr().is_terminal();

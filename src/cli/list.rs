@@ -38,7 +38,8 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-fn line(message: &Message) -> String {
+/// One message as it is listed.
+pub(super) fn line(message: &Message) -> String {
     let is_news = |r: &&Recipient| matches!(r.outcome, Some(Outcome::Deferred(..) | Outcome::Failed(..)));
     let last = message.recipients.iter().rev().find(is_news);
     let said = match (last, &message.problem) {

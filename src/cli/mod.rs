@@ -17,6 +17,7 @@ mod resume;
 mod retry;
 mod run;
 mod send;
+pub mod sendmail;
 mod show;
 mod status;
 mod steer;
@@ -44,6 +45,7 @@ enum Command {
     Run(run::Args),
     Flush(flush::Args),
     Send(Box<send::Args>),
+    Sendmail(sendmail::Args),
     Init(init::Args),
     Status(status::Args),
     List(list::Args),
@@ -85,6 +87,9 @@ impl ConfigArgs {
 
 /// Parses the command line, runs the command, and returns the exit code. What went wrong was written to stderr.
 pub fn main() -> u8 {
+    if let Some(code) = sendmail::dispatch(std::env::args_os()) {
+        return code;
+    }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
         Err(error) => {
@@ -97,6 +102,7 @@ pub fn main() -> u8 {
         Command::Run(args) => run::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Send(args) => send::run(&args),
+        Command::Sendmail(args) => sendmail::run_command(args),
         Command::Init(args) => init::run(&args),
         Command::Status(args) => status::run(&args),
         Command::List(args) => list::run(&args),

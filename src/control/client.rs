@@ -4,15 +4,18 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Code, Refused};
-use super::request::{Line, Request};
+use super::answer::{Answer, Code, Refused, Sent};
+use super::request::{Handed, Line, Request};
 use super::socket;
 
 /// A connection to the service of a spool.
@@ -35,6 +38,8 @@ struct Upload {
     /// `None` when all is sent.
     from: Option<Box<dyn Read + Send>>,
     size: Option<u64>,
+    /// Octets that were taken from it.
+    sent: Arc<AtomicU64>,
 }
 
 /// Octets that are sent at once.
@@ -63,36 +68,80 @@ impl Client {
         let broken = |e: &dyn fmt::Display| ClientError::Broken(e.to_string());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| broken(&e))?;
-        let (status, bytes) =
-            runtime.block_on(self.exchange(request.line(), body)).map_err(|e| broken(&e))?;
+        let (from, size) = body.map_or((None, Some(0)), |(from, size)| (Some(from), size));
+        let upload = Upload { from, size, sent: Arc::default() };
+        let (status, bytes) = runtime
+            .block_on(async {
+                self.0.set_nonblocking(true)?;
+                exchange(tokio::net::UnixStream::from_std(self.0)?, request.line(), upload).await
+            })
+            .map_err(|e| broken(&e))?;
         if status != 200 {
             return Err(refused(status, &bytes));
         }
         answer_to(request, &bytes).map_err(|e| broken(&format!("the answer cannot be read: {e}")))
     }
 
-    async fn exchange(
-        self,
-        Line { method, target }: Line,
-        body: Option<(Box<dyn Read + Send>, Option<u64>)>,
-    ) -> io::Result<(u16, Bytes)> {
-        self.0.set_nonblocking(true)?;
-        let stream = TokioIo::new(tokio::net::UnixStream::from_std(self.0)?);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(stream).await.map_err(io::Error::other)?;
-        let connection = tokio::spawn(connection);
-        let upload = match body {
-            Some((from, size)) => Upload { from: Some(from), size },
-            None => Upload { from: None, size: Some(0) },
-        };
-        let request = hyper::Request::builder().method(method).uri(target).header("host", "pillarbox");
-        let request = request.body(upload).map_err(io::Error::other)?;
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        connection.abort();
-        Ok((status, bytes))
+    /// Hands a message in, whatever becomes of the service meanwhile: `None` if there is none, and an error if it does nothing for
+    /// as long as `patience` while bytes are sent, or three times as long behind the last of them. Then it may have taken the
+    /// message all the same. The queue id, if it can be read.
+    ///
+    /// # Errors
+    ///
+    /// That it was refused, or that there was no answer.
+    pub fn hand_in(
+        spool: &Path,
+        handed: Handed,
+        (from, size): (Box<dyn Read + Send>, u64),
+        patience: Duration,
+    ) -> Result<Option<String>, ClientError> {
+        let broken = |e: &dyn fmt::Display| ClientError::Broken(e.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| broken(&e))?;
+        let sent = Arc::new(AtomicU64::new(0));
+        let upload = Upload { from: Some(from), size: Some(size), sent: Arc::clone(&sent) };
+        let request = Request::Send(handed);
+        let (status, bytes) = runtime.block_on(async {
+            let Some(stream) = socket::connect_now(spool).await.map_err(ClientError::Connect)? else {
+                return Ok((0, Bytes::new()));
+            };
+            let mut exchange = std::pin::pin!(exchange(stream, request.line(), upload));
+            let (mut last, mut behind_the_end) = (0, 0);
+            loop {
+                match tokio::time::timeout(patience, &mut exchange).await {
+                    Ok(answered) => return answered.map_err(|e| broken(&e)),
+                    Err(_) if sent.load(Ordering::Relaxed) != last => last = sent.load(Ordering::Relaxed),
+                    Err(_) if last >= size && behind_the_end < 2 => behind_the_end += 1,
+                    Err(_) => return Err(broken(&"it did nothing for too long")),
+                }
+            }
+        })?;
+        match status {
+            0 => Ok(None),
+            // It is durable, whatever else was said.
+            200 => {
+                Ok(Some(serde_json::from_slice(&bytes).map_or_else(|_| String::new(), |sent: Sent| sent.id)))
+            }
+            _ => Err(refused(status, &bytes)),
+        }
     }
+}
+
+async fn exchange(
+    stream: tokio::net::UnixStream,
+    Line { method, target }: Line,
+    upload: Upload,
+) -> io::Result<(u16, Bytes)> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::builder().method(method).uri(target).header("host", "pillarbox");
+    let request = request.body(upload).map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+    connection.abort();
+    Ok((status, bytes))
 }
 
 fn refused(status: u16, bytes: &[u8]) -> ClientError {
@@ -147,6 +196,7 @@ impl Body for Upload {
                 }
                 Ok(read) => {
                     piece.truncate(read);
+                    this.sent.fetch_add(read as u64, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(Frame::data(piece.into()))));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -54,7 +54,24 @@ pub(super) fn connect(spool: &Path) -> io::Result<Option<UnixStream>> {
         let (path, _open) = fs::socket_path(spool, NAME)?;
         UnixStream::connect(path)
     };
-    match connect() {
+    connected(connect())
+}
+
+/// The same without waiting for a service that does not accept connections: that is an error.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub(super) async fn connect_now(spool: &Path) -> io::Result<Option<tokio::net::UnixStream>> {
+    let connect = async {
+        let (path, _open) = fs::socket_path(spool, NAME)?;
+        tokio::net::UnixStream::connect(path).await
+    };
+    connected(connect.await)
+}
+
+fn connected<T>(connected: io::Result<T>) -> io::Result<Option<T>> {
+    match connected {
         Ok(stream) => Ok(Some(stream)),
         // Behind a service that was killed its socket is left.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),

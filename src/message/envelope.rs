@@ -89,7 +89,8 @@ pub enum NoEnvelope {
 /// [`NoEnvelope::Refused`] if no recipient can be read or an X-Receiver stands outside the block at the top;
 /// [`NoEnvelope::Unconfigured`] if a setting would have helped.
 pub fn address(header: &Header, bytes: &[u8], identity: &Identity<'_>) -> Result<Addressed, NoEnvelope> {
-    let stray = header.own().iter().find(|f| f.is("X-Receiver", bytes));
+    let is_stray = |f: &&Field| f.is("X-Receiver", bytes) && !injected::is_ours(header.injected(), bytes);
+    let stray = header.own().iter().find(is_stray);
     if let Some(stray) = stray.filter(|_| identity.to.is_empty()) {
         let reason = "expected every X-Receiver in one block at the very top, found one further down";
         return Err(NoEnvelope::Refused(Refusal::at(stray.line(), reason)));
@@ -191,6 +192,14 @@ pub fn expand_envelope(envelope: &Envelope, aliases: &Aliases) -> Envelope {
         new.set_rcpt_dsn(&mailbox, dsn);
     }
     new
+}
+
+/// Whom a header names, as `sendmail -t` asks: those of the topmost block of Resent-* fields, else of To, Cc and Bcc. A block of
+/// X-Sender and X-Receiver says nothing here.
+pub fn named_recipients(header: &Header, bytes: &[u8]) -> Vec<Listed> {
+    let header = header.clone().without_block();
+    let fields = Source::of(&header, bytes).recipients;
+    fields.into_iter().flat_map(|field| AddressList::new(field.value(bytes))).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -243,3 +243,35 @@ fn recipients_that_are_fixed_stand_whatever_the_message_says() {
         "{error}"
     );
 }
+
+#[test]
+fn behind_a_block_that_was_put_in_front_every_line_is_the_message_s_own() {
+    let block = "X-Sender: <s@b.c>\nX-Receiver: <d@e.f>\nX-EndOfInjectedXHeaders: pillarbox\n";
+    let own = "X-Receiver: x@y.z\nX-Sender: x@y.z\nX-EndOfInjectedXHeaders: 1\nFrom: a@b.c\nTo: x@y.z\n";
+    check(&[(&format!("{block}{own}\n"), "<s@b.c> d@e.f")]);
+    let foreign = block.replace(" pillarbox", " 1");
+    let stray = "line 4: expected every X-Receiver in one block at the very top, found one further down";
+    check(&[(&format!("{foreign}{own}\n"), stray)]);
+    // Nor can a message bring such a block of its own further down.
+    check(&[(&format!("X-Receiver: d@e.f\nFrom: a@b.c\n{block}\n"), stray)]);
+}
+
+#[test]
+fn a_header_names_those_of_its_topmost_resent_block_or_all() {
+    let rows = [
+        ("To: a@b.c, root\nCc: G: d@e.f;\nBcc: g@h.i\nFrom: x@y.z\n\n", "a@b.c root d@e.f g@h.i"),
+        ("Resent-To: a@b.c\nResent-Bcc: d@e.f\nResent-From: x@y.z\nTo: g@h.i\n\n", "a@b.c d@e.f"),
+        ("Resent-To: a@b.c\nReceived: x\nResent-To: d@e.f\nTo: g@h.i\n\n", "a@b.c"),
+        ("X-Receiver: x@y.z\nTo: a@b.c, b c\n\n", "a@b.c ?b c"),
+        ("Subject: x\n\n", ""),
+    ];
+    for (text, want) in rows {
+        let Ok(Scan::Done(header)) = Header::scan(text.as_bytes(), true) else { panic!("{text:?}") };
+        let named = named_recipients(&header, text.as_bytes()).into_iter().map(|listed| match listed {
+            Listed::Mailbox(mailbox) => mailbox.to_string(),
+            Listed::Bare(name) => name,
+            Listed::Unreadable { text, .. } => format!("?{text}"),
+        });
+        assert_eq!(named.collect::<Vec<_>>().join(" "), want, "{text:?}");
+    }
+}

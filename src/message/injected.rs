@@ -16,8 +16,12 @@ const INJECTED: [&str; 8] = [
     "X-SourceIPAddress",
 ];
 
-/// Ends the block. Its value means nothing.
+/// Ends the block. Its value means nothing, but for [`OURS`].
 const MARKER: &str = "X-EndOfInjectedXHeaders";
+
+/// The marker's value where the block was put in front of a message of any kind, as `sendmail` does it: what is called like a
+/// line of the block behind it is the message's own.
+const OURS: &[u8] = b"pillarbox";
 
 /// What Exchange writes behind an address: parameters of MAIL and RCPT (RFC 3461, RFC 4954, RFC 6152).
 const PARAMETERS: [&str; 6] = ["BODY=", "RET=", "ENVID=", "AUTH=", "NOTIFY=", "ORCPT="];
@@ -38,6 +42,11 @@ pub(super) fn block_len(fields: &[Field], bytes: &[u8]) -> usize {
         None => fields.iter().take_while(|f| is_injected(f)).count(),
     };
     if fields[..len].iter().any(|f| f.is("X-Receiver", bytes)) { len } else { 0 }
+}
+
+/// Whether a block ends where whoever wrote it says so, whatever the message behind it begins with.
+pub(super) fn is_ours(block: &[Field], bytes: &[u8]) -> bool {
+    block.last().is_some_and(|f| f.is(MARKER, bytes) && f.value(bytes).trim_ascii() == OURS)
 }
 
 /// A parameter behind an address.

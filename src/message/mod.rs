@@ -32,7 +32,7 @@ use std::fmt;
 
 pub use address_list::{Listed, parse_address_list};
 pub use aliases::{ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, AliasError, Aliases, Expanded, Step, Target};
-pub use envelope::{Addressed, Identity, NoEnvelope, Unreadable, address, expand_envelope};
+pub use envelope::{Addressed, Identity, NoEnvelope, Unreadable, address, expand_envelope, named_recipients};
 pub use header::{Field, HEADER_MAX, Header, Scan};
 pub use template::{Author, Places, Template};
 pub use wire::{

@@ -1,6 +1,8 @@
 //! Floor 1: the client's side of an SMTP session (RFC 5321) as a state machine that is fed bytes and time.
 //! No files, sockets, clocks or tokio: [`crate::net`] moves the bytes, tests replay dialogues at any speed.
 //!
+//! The other side, for programs of this host, is [`server`].
+//!
 //! A [`Session`] is always in one of these states, each named for what it waits for:
 //!
 //! ```text
@@ -50,6 +52,7 @@ mod options;
 mod overlap;
 mod progress;
 mod reply_parser;
+pub mod server;
 mod session;
 mod transaction;
 mod transcript;

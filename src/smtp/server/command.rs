@@ -2,21 +2,25 @@
 
 /// The longest command line, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512, the parameters of
 /// extensions for some more.
-pub(super) const LONGEST_LINE: usize = 2048;
+pub(crate) const LONGEST_LINE: usize = 2048;
 
 /// The longest path without its brackets (RFC 5321 section 4.5.3.1.3).
 const LONGEST_PATH: usize = 254;
 
 /// Collects bytes up to a CRLF.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     bytes: Vec<u8>,
     last: u8,
+    /// A bare LF ends a line too.
+    takes_lf: bool,
+    /// The last line ended so.
+    had_lf: bool,
 }
 
 /// One line without its CRLF.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     Text(String),
     TooLong,
     /// A control character, or not UTF-8.
@@ -25,17 +29,27 @@ pub(super) enum Line {
 
 /// `MAIL` or `RCPT` behind its colon (RFC 5321 section 4.1.2): `<path> KEY=VALUE KEY`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Path {
+pub(crate) struct Path {
     /// Without brackets and source route; empty is the null reverse-path.
-    pub(super) address: String,
+    pub(crate) address: String,
     /// Keys in upper case.
-    pub(super) parameters: Vec<(String, Option<String>)>,
+    pub(crate) parameters: Vec<(String, Option<String>)>,
 }
 
 impl Lines {
+    /// For programs of this host, of which some end their lines in LF.
+    pub(crate) fn of_lf_too() -> Lines {
+        Lines { takes_lf: true, ..Lines::default() }
+    }
+
+    /// Whether the last line ended in a bare LF.
+    pub(crate) fn had_lf(&self) -> bool {
+        self.had_lf
+    }
+
     /// Takes one line from the front of `input`; `None` if it has not come to its end. A bare LF or CR is
     /// no end.
-    pub(super) fn read(&mut self, input: &mut &[u8]) -> Option<Line> {
+    pub(crate) fn read(&mut self, input: &mut &[u8]) -> Option<Line> {
         while let Some((&byte, rest)) = input.split_first() {
             *input = rest;
             if self.bytes.len() < LONGEST_LINE {
@@ -44,9 +58,11 @@ impl Lines {
                 // One more marks it as too long; of the rest only the end matters.
                 self.bytes.push(0);
             }
-            if byte == b'\n' && self.last == b'\r' {
+            if byte == b'\n' && (self.last == b'\r' || self.takes_lf) {
+                self.had_lf = self.last != b'\r';
                 self.last = 0;
-                return Some(finished(std::mem::take(&mut self.bytes)));
+                let end = if self.had_lf { 1 } else { 2 };
+                return Some(finished(std::mem::take(&mut self.bytes), end));
             }
             self.last = byte;
         }
@@ -54,11 +70,11 @@ impl Lines {
     }
 }
 
-fn finished(mut bytes: Vec<u8>) -> Line {
+fn finished(mut bytes: Vec<u8>, end: usize) -> Line {
     if bytes.len() > LONGEST_LINE {
         return Line::TooLong;
     }
-    bytes.truncate(bytes.len() - 2);
+    bytes.truncate(bytes.len().saturating_sub(end));
     match String::from_utf8(bytes) {
         Ok(text) if !text.contains(|c: char| c.is_control() && c != '\t') => Line::Text(text),
         _ => Line::Garbled,
@@ -66,13 +82,13 @@ fn finished(mut bytes: Vec<u8>) -> Line {
 }
 
 /// Verb in upper case and argument without surrounding blanks.
-pub(super) fn split(line: &str) -> (String, &str) {
+pub(crate) fn split(line: &str) -> (String, &str) {
     let (verb, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     (verb.to_ascii_uppercase(), argument.trim_matches([' ', '\t']))
 }
 
 /// Reads `FROM:<...>` or `TO:<...>`; `None` if it is not written like that.
-pub(super) fn path(keyword: &str, argument: &str) -> Option<Path> {
+pub(crate) fn path(keyword: &str, argument: &str) -> Option<Path> {
     let head = argument.get(..keyword.len())?;
     if !head.eq_ignore_ascii_case(keyword) {
         return None;
@@ -98,7 +114,7 @@ pub(super) fn path(keyword: &str, argument: &str) -> Option<Path> {
 
 /// Whether it can be an address: something, `@`, something, or the bare `Postmaster` that RFC 5321 section
 /// 4.5.1 demands. What exactly a mailbox may look like is left to the client under test.
-pub(super) fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let whole = match text.rsplit_once('@') {
         Some((local, domain)) => !local.is_empty() && !domain.is_empty() && !domain.contains(' '),
         None => text.eq_ignore_ascii_case("postmaster"),
@@ -174,6 +190,18 @@ mod tests {
         assert_eq!(lines.read(&mut input), None);
         input = b"\n";
         assert_eq!(lines.read(&mut input), Some(Line::Text("NOOP".into())));
+    }
+
+    #[test]
+    fn a_program_of_this_host_may_end_its_lines_in_lf() {
+        let mut lines = Lines::of_lf_too();
+        let mut input: &[u8] = b"NOOP\nRSET\r\n\nA\rB\n";
+        let mut read = || (lines.read(&mut input), lines.had_lf());
+        assert_eq!(read(), (Some(Line::Text("NOOP".into())), true));
+        assert_eq!(read(), (Some(Line::Text("RSET".into())), false));
+        assert_eq!(read(), (Some(Line::Text(String::new())), true));
+        assert_eq!(read(), (Some(Line::Garbled), true));
+        assert_eq!(read().0, None);
     }
 
     #[test]
