@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 
-use support::server::{Arrival, Server};
+use support::server::{Answer, Arrival, Server, say};
 use support::stage::{Ran, Stage, finish, plain, until};
 
 /// "nobody" on Debian.
@@ -150,6 +150,28 @@ fn a_forced_sender_stands_whatever_the_message_says() {
     stage.drop_in("own.eml", "From: ann@b.c\nTo: x@y.z\nSubject: own\n\ntext\n");
     done(&stage, &["flush", "--strict"]);
     assert_eq!(shown("own"), "own@example.com|ann@b.c||");
+}
+
+#[test]
+fn what_waits_because_of_its_sender_leaves_when_another_is_forced() {
+    let server = Server::scripted(|asked| match asked.line.starts_with("MAIL FROM:<ann@") {
+        true => say("451 4.7.1 not you"),
+        false => Answer::Usual,
+    });
+    let stage = stage(&server, ALIASES);
+    stage.drop_in("a.eml", "From: ann@b.c\nTo: root\nSubject: a\n\ntext\n");
+    done(&stage, &["flush"]);
+    let record = stage.read("meta", &stage.records()[0]);
+    assert!(record.contains("ann@b.c") && record.contains("bob@example.org"), "{record}");
+    // The recipients are on record; the sender is that of the transaction.
+    let text =
+        "from = \"box7@example.com\"\nforce_from = \"both\"\n[aliases]\nroot = \"other@example.org\"\n";
+    configure(&stage, &server, text);
+    done(&stage, &["flush", "--strict"]);
+    let arrival = taken(&server, "a");
+    assert_eq!(arrival.reverse_path, "box7@example.com");
+    assert_eq!(arrival.field("From").as_deref(), Some("box7@example.com"));
+    assert_eq!(arrival.forward_paths.join(" "), "ann@example.org bob@example.org");
 }
 
 #[test]

@@ -26,6 +26,9 @@ enum Piece {
     Domain,
 }
 
+/// Longest From whose name is taken over, octets: unfolded it still is a line (RFC 5322 section 2.1.1).
+const SHOWN_MAX: usize = 600;
+
 /// What is filled in.
 #[derive(Debug, Clone, Copy)]
 pub struct Places<'a> {
@@ -203,7 +206,7 @@ fn phrase(name: &str) -> String {
 /// The name that a From field shows beside its first address, or as a comment behind it, as cron writes one. `None` where
 /// that is not clear.
 pub(super) fn shown_name(value: &[u8]) -> Option<Shown> {
-    let value = std::str::from_utf8(value).ok()?;
+    let value = std::str::from_utf8(value).ok().filter(|value| value.len() <= SHOWN_MAX)?;
     let value: String = value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return None;
@@ -327,5 +330,7 @@ mod tests {
             assert_eq!(shown_name(value.as_bytes()), want, "{value:?}");
         }
         assert_eq!(shown_name(b" J\xe4n <ann@x.org>"), None);
+        let long = format!(" {}<ann@x.org>", "Ann\r\n ".repeat(100));
+        assert_eq!(shown_name(long.as_bytes()), None);
     }
 }
