@@ -236,7 +236,7 @@ impl Pickup {
             }
             if !self.is_away {
                 // What comes of it is accepted; what still cannot be finished waits for the next look.
-                step.accepted = self.spool.settle(self.options.source.dir)?.unwrap_or_default();
+                step.accepted = self.spool.settle(self.options.source.dir)?;
             }
             self.scan_due = Some(now + self.rescan());
         }

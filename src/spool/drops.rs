@@ -316,15 +316,15 @@ impl Spool {
     }
 
     /// Finishes what was begun in a folder and could not be, if there is any such thing, and returns what was accepted by
-    /// that. The inner error is the folder's, which is still not settled.
+    /// that. [`Spool::is_unsettled`] tells whether the folder still is.
     ///
     /// # Errors
     ///
     /// A disk call of the spool that failed half-way.
-    pub fn settle(&self, dir: Dir) -> Result<io::Result<Vec<Accepted>>, SpoolError> {
+    pub fn settle(&self, dir: Dir) -> Result<Vec<Accepted>, SpoolError> {
         self.check_sound()?;
         if !self.is_unsettled(dir) {
-            return Ok(Ok(Vec::new()));
+            return Ok(Vec::new());
         }
         let folder = self.folders().into_iter().find(|(_, d)| *d == dir).map(|(folder, _)| folder);
         let mut found = self.look_at_messages()?;
@@ -338,19 +338,27 @@ impl Spool {
         let settled =
             settled.and_then(|strangers| self.drop_accepted_from(&drops, &found).map(|_| strangers));
         let completed = std::mem::take(&mut found.completed);
+        let names = completed.clone();
         let accepted = completed.into_iter().map(|name| self.put_in_line(name)).collect::<Result<_, _>>()?;
         match settled {
             Ok(strangers) => self.tell_strangers(&strangers),
-            Err(Trouble::Folder(error)) => return Ok(Err(error)),
+            Err(Trouble::Folder(error)) => {
+                tracing::debug!(folder = self.fs.place(dir), %error, "folder-still-unsettled");
+                // Their hidden names may be left.
+                self.unsettled().entry(dir).or_default().extend(names);
+                return Ok(accepted);
+            }
             Err(Trouble::Spool(error)) => return Err(error),
         }
         for (name, of) in found.copies.iter().filter(|(_, of)| drops.has(of)) {
             self.take_away(Dir::Pending, &name.copy(of))?;
-            self.take_away(Dir::Meta, &record_name(name.id))?;
+            if !found.has(name) {
+                self.take_away(Dir::Meta, &record_name(name.id))?;
+            }
         }
         self.unsettled().remove(&dir);
         tracing::debug!(folder = self.fs.place(dir), "folder-settled");
-        Ok(Ok(accepted))
+        Ok(accepted)
     }
 
     fn put_in_line(&self, name: Name) -> Result<Accepted, SpoolError> {
@@ -373,5 +381,66 @@ impl Spool {
                 "stranger"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::fs::Fs as _;
+    use crate::mail::UnixTime;
+    use crate::spool::tests::{Bench, names};
+    use crate::spool::{Candidate, NotAccepted, Source};
+
+    /// What fails in the folder, whether its file is accepted all the same, and how many are when it is settled.
+    const ROWS: [(&str, bool, usize); 3] = [("sync_dir", false, 1), ("stat", false, 1), ("unlink", true, 0)];
+
+    #[test]
+    fn a_folder_that_fails_alone_keeps_nobody_and_is_settled_when_it_is_mended() {
+        let device = |path: &std::path::Path| std::fs::metadata(path).map(|stat| stat.dev()).ok();
+        let home = device(&std::env::temp_dir());
+        let there = tempfile::tempdir_in("/dev/shm").ok().filter(|there| device(there.path()) != home);
+        let Some(there) = there else {
+            println!("SKIPPED: /dev/shm is no other filesystem here");
+            return;
+        };
+        let bench = Bench::new();
+        let dir = bench.disk.outside(there.path());
+        bench.spool.set_folders(vec![("there".to_owned(), dir)]);
+        bench.spool.recover().unwrap();
+        let source = Source { dir, ..Source::default() };
+        for (what, is_accepted, settled) in ROWS {
+            let mut file = bench.disk.create(dir, OsStr::new(what)).unwrap();
+            file.append(b"To: a@example.com\n\ntext\n").unwrap();
+            drop(file);
+            // The first look at a file is that at the directory, for the name of the copy.
+            let seen = std::cell::Cell::new(if what == "stat" { 1 } else { 0 });
+            bench.disk.ask_first(move |call, of| {
+                let is_it = (call, of) == (what, dir) && seen.replace(seen.get().max(1) - 1) == 0;
+                is_it.then(|| io::Error::other("the cable is loose"))
+            });
+            let candidate = Candidate { name: what.into(), settled: true, rested: true, holds: false };
+            let results =
+                bench.spool.accept_from(&source, &[candidate], UnixTime::from_secs(1), &|_, _| None);
+            match &results.unwrap()[..] {
+                [Ok(_)] => assert!(is_accepted, "{what}"),
+                [Err(NotAccepted::Unsettled)] => assert!(!is_accepted, "{what}"),
+                other => panic!("{what}: {other:?}"),
+            }
+            assert!(bench.spool.is_unsettled(dir) && !bench.spool.is_faulted(), "{what}");
+            // Everybody else goes on.
+            assert!(matches!(bench.drop_and_accept(&[&format!("beside-{what}")])[..], [Ok(_)]), "{what}");
+            bench.disk.mend();
+            assert_eq!(bench.spool.settle(dir).unwrap().len(), settled, "{what}");
+            assert!(!bench.spool.is_unsettled(dir), "{what}");
+            let mut left = 0;
+            bench.disk.list(dir, &mut |_, _| left += 1).unwrap();
+            assert_eq!(left, 0, "{what}");
+        }
+        let accepted = names(&bench.spool, Dir::Pending);
+        assert_eq!(accepted.len(), 6, "{accepted:?}");
+        assert_eq!(bench.spool.counts().in_line, 6);
     }
 }

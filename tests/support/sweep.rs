@@ -3,6 +3,8 @@
 
 #[path = "disk_errors.rs"]
 mod disk_errors;
+#[path = "foreign.rs"]
+mod foreign;
 mod judge;
 #[path = "mixed.rs"]
 mod mixed;

@@ -159,7 +159,10 @@ impl World {
             }
             self.disk.set_foreign_away(None);
             self.spool().look_again_at(FOLDERS[1]);
-            self.spool().settle(FOLDERS[1]).map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            self.spool().settle(FOLDERS[1]).map_err(|e| e.to_string())?;
+            if self.spool().is_unsettled(FOLDERS[1]) {
+                return Err("the folder is there and was not settled".into());
+            }
         }
         Ok(())
     }

@@ -176,7 +176,13 @@ impl Section<'_> {
         let outcomes =
             folder.outcomes.iter().chain(others.iter().filter_map(|other| other.outcomes.as_ref()));
         let outcomes: Vec<PathBuf> = outcomes.map(|dir| real(dir)).collect();
-        match drops.into_iter().chain([spool.join("pickup")]).find(|dir| outcomes.contains(dir)) {
+        if let Some(dir) = outcomes.iter().find(|dir| dir.starts_with(&spool)) {
+            let dir = dir.display();
+            return Err(self
+                .error(format!("[folder.{}]: outcomes, {dir}, is in the spool", self.name))
+                .hint("give outcomes a directory of its own"));
+        }
+        match drops.into_iter().find(|dir| outcomes.contains(dir)) {
             Some(dir) => Err(self
                 .error(format!(
                     "[folder.{}]: files are dropped in {}, and outcomes cannot be written there",
@@ -301,6 +307,7 @@ mod tests {
             (format!("{x}from = \"not an address\""), "line 3: expected"),
             (format!("{x}force_from = \"both\""), "line 1: [folder.x] has force_from and no from"),
             (format!("{x}outcomes = \"/srv/x\""), "and outcomes cannot be written there"),
+            (format!("[spool]\ndir = \"/spool\"\n{x}outcomes = \"/spool/meta\""), "is in the spool"),
             (format!("{x}folder = 1"), "line 3: unknown field `folder`"),
             (
                 format!("{x}[folder.y]\ndir = \"/srv/x/in\""),
