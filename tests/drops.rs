@@ -108,6 +108,12 @@ fn each_dialect_arrives_as_its_producer_meant_it() {
         }
         assert!(names(dir).is_empty(), "{dialect}");
     }
+    // Mono's SmtpClient writes no block at the top, and its dots as they are.
+    drop_in(&dirs[0], "mono.eml", &sample("mono.eml"));
+    server.wait_taken(rows.len() + 1);
+    let arrival = server.taken().pop().unwrap();
+    assert_eq!(envelope(&arrival), "panel@example.com > ops@example.com");
+    assert_eq!(body(&arrival), ".one dot\r\n..two dots\r\n.\r\nend\r\n");
     stage.wait_empty();
     assert_eq!(service.stop(), 0);
 }

@@ -105,16 +105,23 @@ pub(crate) fn told_of_refusal(world: &mut World) -> Result<(), String> {
     world.tell_producers()
 }
 
-/// Files in two folders, and after each crash the other filesystem comes late.
+/// A file on another filesystem, which after each crash comes late.
 pub(crate) fn late(world: &mut World) -> Result<(), String> {
     world.mount_late(Away::Nothing);
-    foreign(world)
+    foreign_alone(world)
 }
 
 /// The same, and until then the directory on which it will be mounted is seen in its place.
 pub(crate) fn late_over_a_directory(world: &mut World) -> Result<(), String> {
     world.mount_late(Away::EmptyDirectory);
-    foreign(world)
+    foreign_alone(world)
+}
+
+fn foreign_alone(world: &mut World) -> Result<(), String> {
+    world.use_folders();
+    world.drop_file_in(FOLDERS[1], "one");
+    world.accept_from(FOLDERS[1], &["one"])?;
+    world.deliver()
 }
 
 /// One recipient of the first message is deferred; a line is lost; then both messages go.
