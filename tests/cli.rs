@@ -75,9 +75,9 @@ impl Test {
     }
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "run", "flush", "send", "init", "status", "list", "show", "retry", "remove", "hold", "release", "pause",
-    "resume", "reload", "resolve", "catch", "demo",
+    "resume", "reload", "resolve", "catch", "demo", "completions", "man",
 ];
 
 #[test]
@@ -90,7 +90,11 @@ fn help_lists_what_exists_and_nothing_else() {
         let usage = format!("Usage: pillarbox {command}");
         let help = Test::new(&[command, "--help"]).stdout(&[&usage, "Options:"]).run().stdout;
         let has_json = help.contains("--json");
-        assert_eq!(has_json, !["run", "init", "catch", "demo"].contains(&command), "{help}");
+        assert_eq!(
+            has_json,
+            !["run", "init", "catch", "demo", "completions", "man"].contains(&command),
+            "{help}"
+        );
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod ask;
 mod catch;
+mod completions;
 mod demo;
 mod flush;
 mod hold;
 mod init;
 mod list;
 mod log;
+mod man;
 mod pause;
 mod release;
 mod reload;
@@ -60,6 +62,8 @@ enum Command {
     Resolve(resolve::Args),
     Catch(catch::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Where the configuration is, and what stands above it.
@@ -117,6 +121,8 @@ pub fn main() -> u8 {
         Command::Resolve(args) => resolve::run(&args),
         Command::Catch(args) => catch::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("{failure}");
