@@ -19,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 for unit in "$units"/*.service "$units"/*.timer "$units"/*.path; do
     sed -E "s#^(ExecStart|ExecReload)=/usr/bin/pillarbox#\1=$binary#" "$unit" >"$work/${unit##*/}"
 done
-said=$(SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --recursive-errors=no "$work"/* 2>&1) || { echo "$said"; exit 1; }
+said=$(SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no --recursive-errors=no "$work"/* 2>&1) || { echo "$said"; exit 1; }
 [ -z "$said" ] || { echo "$said"; exit 1; }
 echo "systemd-analyze verify: nothing to say"
 for service in pillarbox.service pillarbox-flush.service; do
