@@ -124,8 +124,17 @@ class Box:
         self.cgroup = os.path.join(self.cgroups, f"pillarbox-test-{os.getpid()}")
         os.mkdir(self.cgroup)
 
+    def base(self):
+        return debian_root()
+
+    def make(self):
+        """The files of a Debian that has never run."""
+        run("cp", "-a", "--reflink=auto", self.base(), self.root)
+        self.write("etc/hostname", "box\n")
+        self.write("etc/machine-id", "")
+
     def install(self, binary):
-        run("cp", "-a", "--reflink=auto", debian_root(), self.root)
+        self.make()
         shutil.copy(binary, self.path("usr/bin/pillarbox"))
         os.chmod(self.path("usr/bin/pillarbox"), 0o755)
         units = os.path.join(TREE, "systemd")
@@ -134,8 +143,6 @@ class Box:
                 shutil.copy(os.path.join(units, name), self.path("usr/lib/systemd/system"))
         shutil.copy(os.path.join(units, "pillarbox.sysusers"), self.path("usr/lib/sysusers.d/pillarbox.conf"))
         shutil.copy(os.path.join(units, "pillarbox.tmpfiles"), self.path("usr/lib/tmpfiles.d/pillarbox.conf"))
-        self.write("etc/hostname", "box\n")
-        self.write("etc/machine-id", "")
         # As docs/OPERATING.md says.
         run("chroot", self.root, "systemd-sysusers", stderr=subprocess.DEVNULL)
         run("mount", "-t", "proc", "proc", self.path("proc"))
@@ -147,6 +154,9 @@ class Box:
                    f'[identity]\nhostname = "box.example.com"\n[delivery]\nretry_interval = "1s"\n'
                    f'[[smarthost]]\nurl = "smtp://127.0.0.1:{PORT}"\ntls = "none"\n')
         run("chroot", self.root, "useradd", "--system", "--groups", "pillarbox", "panel")
+        self.learn_ids()
+
+    def learn_ids(self):
         ids = {line.split(":")[0]: line.split(":") for line in open(self.path("etc/passwd"))}
         self.panel, self.group = int(ids["panel"][2]), int(ids["pillarbox"][3])
 
@@ -463,21 +473,21 @@ def refused(box):
     shown("a spool that is open to others: refused with 77 and not tried again; the command in the journal mends it")
 
 
-def on_a_box(binary, show, keep=False):
-    """Boots a box with this pillarbox, shows it, and takes it away."""
+def on_a_box(installed, show, keep=False, kind=Box, before=debian_root):
+    """Boots a box with this pillarbox, shows it, and takes it away; `before` is called while there is a network."""
     if os.geteuid():
         raise SystemExit("expected root: a system is booted")
     if "PILLARBOX_BOOT_INSIDE" not in os.environ:
-        debian_root()  # while there is a network
+        before()
         command = ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv]
         os.execvpe("unshare", command, dict(os.environ, PILLARBOX_BOOT_INSIDE="1"))
     run("ip", "link", "set", "lo", "up")
     work = tempfile.mkdtemp(prefix="pillarbox-boot-")
     os.chmod(work, 0o755)
     host = Smarthost(PORT)
-    box = Box(work)
+    box = kind(work)
     try:
-        box.install(os.path.abspath(binary))
+        box.install(os.path.abspath(installed))
         box.boot()
         version = box.systemctl("--version").splitlines()[0]
         shown(f"booted: {version}, process 1 of {box.path('')}")
