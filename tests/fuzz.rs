@@ -10,6 +10,8 @@ mod envelope;
 mod header;
 #[path = "../fuzz/targets/replies.rs"]
 mod replies;
+#[path = "../fuzz/targets/submission.rs"]
+mod submission;
 #[path = "../fuzz/targets/wire.rs"]
 mod wire;
 
@@ -42,6 +44,11 @@ fn address_lists() {
 #[test]
 fn envelopes() {
     run_all("envelope", envelope::run);
+}
+
+#[test]
+fn smtp_on_stdin() {
+    run_all("submission", submission::run);
 }
 
 #[test]

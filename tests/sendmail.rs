@@ -21,6 +21,8 @@ mod kill;
 mod ptrace;
 #[path = "sendmail/routes.rs"]
 mod routes;
+#[path = "sendmail/session.rs"]
+mod session;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

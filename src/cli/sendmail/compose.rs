@@ -160,7 +160,7 @@ fn phrase(name: &str) -> String {
 }
 
 /// Whether the first line, or the one behind what an mbox has in front, is a field.
-fn begins_with_field(prefix: &[u8]) -> bool {
+pub(super) fn begins_with_field(prefix: &[u8]) -> bool {
     let shown = &prefix[..prefix.len().min(4096)];
     let mut lines = shown.split_inclusive(|byte| *byte == b'\n');
     let first: Vec<u8> = lines.by_ref().take(1).flatten().copied().collect();

@@ -6,6 +6,7 @@ mod compose;
 mod input;
 mod mailq;
 mod route;
+mod session;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _};
@@ -84,7 +85,7 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
     note(&invocation.notes);
     match invocation.mode {
         Mode::Submit => submit(invocation, &config.overrides()),
-        Mode::Session => Err(Failure::new(exit::USAGE, "-bs is not offered yet")),
+        Mode::Session => session::run(&config.overrides()),
         Mode::List => mailq::run(&config),
         Mode::Flush => flush::run(&flush::Args::plain(config)),
         Mode::Verify => verify(&invocation.recipients),

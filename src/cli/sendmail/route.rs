@@ -18,7 +18,7 @@ use crate::pickup::Pattern;
 use crate::submit;
 
 /// A message that is longer is not kept in memory, octets. The whole header always is.
-const IN_MEMORY: usize = HEADER_MAX + 1;
+pub(super) const IN_MEMORY: usize = HEADER_MAX + 1;
 
 /// How long a service may do nothing before the message is dropped beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -85,14 +85,29 @@ impl Place {
 
     fn store_long(&self, beginning: &[u8], rest: &mut Input<impl Read>) -> Result<Stored, Failure> {
         let spool = self.open()?;
-        let mut draft = spool.draft(NAME).map_err(failure)?;
-        draft.append(beginning).map_err(failure)?;
+        let mut draft = self.begin_draft(&spool, beginning)?;
         let (mut piece, mut more) = (Vec::new(), true);
         while more {
             piece.clear();
-            more = rest.next(&mut piece).map_err(|e| failure(submit::Error::Input(e)))?;
-            draft.append(&piece).map_err(failure)?;
+            more = rest.next(&mut piece).map_err(|e| failure(&submit::Error::Input(e)))?;
+            draft.append(&piece).map_err(|e| failure(&e))?;
         }
+        self.store_draft(draft)
+    }
+
+    /// Begins a message that is too long for memory.
+    pub(super) fn begin_draft<'s>(
+        &self,
+        spool: &'s submit::Spool,
+        beginning: &[u8],
+    ) -> Result<submit::Draft<'s>, Failure> {
+        let mut draft = spool.draft(NAME).map_err(|e| failure(&e))?;
+        draft.append(beginning).map_err(|e| failure(&e))?;
+        Ok(draft)
+    }
+
+    /// Stores one that is whole.
+    pub(super) fn store_draft(&self, draft: submit::Draft<'_>) -> Result<Stored, Failure> {
         let size = draft.size();
         let again =
             draft.reader().map_err(|e| Failure::new(exit::TEMPFAIL, format!("cannot read again: {e}")))?;
@@ -103,8 +118,8 @@ impl Place {
         }
     }
 
-    fn open(&self) -> Result<submit::Spool, Failure> {
-        Ok(submit::Spool::open(&self.spool).map_err(failure)?.with_ending(&self.ending))
+    pub(super) fn open(&self) -> Result<submit::Spool, Failure> {
+        Ok(submit::Spool::open(&self.spool).map_err(|e| failure(&e))?.with_ending(&self.ending))
     }
 
     /// Hands it to the service; the queue id if that took it. Whatever else it says, the message can be dropped: the service then
@@ -127,11 +142,11 @@ pub(super) fn begin(input: &mut Input<impl Read>) -> io::Result<Beginning> {
 }
 
 fn dropped(result: Result<submit::Dropped, submit::Error>) -> Result<Stored, Failure> {
-    let dropped = result.map_err(failure)?;
+    let dropped = result.map_err(|e| failure(&e))?;
     Ok(Stored::Dropped(dropped.name.to_string_lossy().into_owned()))
 }
 
-fn failure(error: submit::Error) -> Failure {
+pub(super) fn failure(error: &submit::Error) -> Failure {
     let text = error.to_string();
     let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(m, h)| (m, Some(h)));
     Failure { code: error.exit_code(), message: message.to_owned(), hint: hint.map(str::to_owned) }

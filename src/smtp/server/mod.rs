@@ -87,6 +87,14 @@ impl Dialogue {
         matches!(self.phase, Phase::Text(..))
     }
 
+    /// That of the message that has begun and not ended.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        match &self.phase {
+            Phase::Text(envelope, _) => Some(envelope),
+            Phase::Idle | Phase::Transaction(_) => None,
+        }
+    }
+
     /// Works through `input`, and adds what there is to say to `replies`, so that the replies to a group of commands leave
     /// together (RFC 2920 section 3.2), and the text of a message to `text`.
     pub fn advance(&mut self, input: &mut &[u8], replies: &mut Vec<u8>, text: &mut Vec<u8>) -> Step {
