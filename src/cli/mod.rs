@@ -91,6 +91,9 @@ impl ConfigArgs {
 
 /// Parses the command line, runs the command, and returns the exit code. What went wrong was written to stderr.
 pub fn main() -> u8 {
+    if sendmail::has_lent_rights() {
+        return sendmail::with_lent_rights(std::env::args_os());
+    }
     if let Some(code) = sendmail::dispatch(std::env::args_os()) {
         return code;
     }

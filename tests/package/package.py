@@ -16,7 +16,7 @@ import tempfile
 from debian import CONFIG, expect, mta_before, on_a_debian, run, running, shown, until
 
 SPOOL_MODES = {"": 0o755, "pickup": 0o3730, "pending": 0o700, "sending": 0o700, "failed": 0o700, "sent": 0o700, "meta": 0o700}
-LINKS = {"usr/sbin/sendmail": "../bin/pillarbox", "usr/lib/sendmail": "../sbin/sendmail", "usr/bin/mailq": "pillarbox",
+LINKS = {"usr/lib/sendmail": "../sbin/sendmail", "usr/bin/mailq": "pillarbox",
          "usr/bin/newaliases": "pillarbox"}
 
 
@@ -62,7 +62,9 @@ def install(box, host):
     expect(box.systemctl("is-enabled", "pillarbox-flush.timer", check=False) == "disabled", "the timer is not")
     for link, to in LINKS.items():
         expect(os.readlink(box.path(link)) == to, link)
-        expect(box.inside("readlink", "-f", "/" + link) == "/usr/bin/pillarbox", link)
+        where = "/usr/sbin/sendmail" if link == "usr/lib/sendmail" else "/usr/bin/pillarbox"
+        expect(box.inside("readlink", "-f", "/" + link) == where, link)
+    expect(box.inside("stat", "-c", "%a %U %G", "/usr/sbin/sendmail") == "2755 root pillarbox", "sendmail is lent the group")
     user = next(line for line in open(box.path("etc/passwd"), encoding="ascii") if line.startswith("pillarbox:")).split(":")
     expect(user[5:] == ["/var/spool/pillarbox", "/usr/sbin/nologin\n"], user)
     for folder, mode in SPOOL_MODES.items():

@@ -214,3 +214,39 @@ fn the_cure_for_a_user_with_an_account_works() {
     assert_eq!(ran.stdout.matches("\nstored ").count(), 2, "{}", ran.stdout);
     assert_eq!(ran.stdout.matches("\nhi\n").count(), 2, "{}", ran.stdout);
 }
+
+/// As the Debian package installs it: with the group's rights, so that every user of the host may drop. They are good for that alone.
+#[test]
+fn rights_that_are_lent_take_messages_for_the_system_s_spool_and_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let stage = installed("");
+    let lent = stage.dir().join("lent");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_pillarbox")).arg(&lent).status().unwrap();
+    assert!(copied.success());
+    chown(&lent, Some(0), Some(GROUP)).unwrap();
+    chmod(&lent, 0o2755);
+    let run = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        let user = PRODUCER.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "bash", "-c"]);
+        command.arg(format!("exec -a {name} {} \"$@\"", lent.display())).arg("bash").args(arguments);
+        command.env("PILLARBOX_SPOOL", stage.spool()).env("PILLARBOX_CONFIG", stage.config());
+        run_with(command, LETTER)
+    };
+    let spool = stage.spool();
+    for arguments in [["--spool", spool.to_str().unwrap(), "-t"], ["--config", "/etc/shadow", "-t"]] {
+        let ran = run("sendmail", &arguments);
+        assert_eq!(ran.code, 64, "{ran:?}");
+        assert!(ran.stderr.contains("expected no --config and no --spool"), "{ran:?}");
+    }
+    // The environment names no place either; and by any name it is sendmail.
+    for (name, arguments) in [("sendmail", ["-t"]), ("pillarbox", ["status"]), ("pillarbox", ["show"])] {
+        let ran = run(name, &arguments);
+        assert!(!ran.stdout.contains("spool") && !ran.stderr.contains(spool.to_str().unwrap()), "{ran:?}");
+    }
+    assert!(stage.names("pickup").is_empty());
+    // What is not a message is done without them: the queue of others is nobody's business.
+    assert_ne!(run("mailq", &[]).code, 0);
+}

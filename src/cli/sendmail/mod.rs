@@ -45,38 +45,67 @@ const NAMES: [(&str, &str); 4] =
 /// The exit code, if the program was called by one of these names or the first argument is one; clap has no part in it.
 pub(super) fn dispatch(mut arguments: impl Iterator<Item = OsString>) -> Option<u8> {
     let called = arguments.next()?;
-    let name = |text: &OsStr| NAMES.iter().find(|(name, _)| text == *name).map(|(_, program)| *program);
-    let by_name = Path::new(&called).file_name().and_then(name);
-    let program = by_name.or_else(|| name(&arguments.next()?))?;
-    Some(main(program, arguments))
+    let program = program(&called).or_else(|| program(&arguments.next()?))?;
+    Some(finish(Invocation::parse(program, arguments).map_err(misused).and_then(|wanted| run(&wanted))))
 }
 
-/// Reads the arguments behind the name, and does it.
-fn main(program: &str, arguments: impl Iterator<Item = OsString>) -> u8 {
-    distrust_environment();
-    let done = match Invocation::parse(program, arguments) {
-        Ok(invocation) => run(&invocation),
-        Err(why) => Err(Failure::new(exit::USAGE, why).hint("pillarbox help sendmail")),
-    };
+/// Which of these has that path.
+fn program(called: &OsStr) -> Option<&'static str> {
+    let name = Path::new(called).file_name()?;
+    NAMES.iter().find(|(known, _)| name == *known).map(|(_, program)| *program)
+}
+
+/// Whether the program is installed with rights that its caller has not (set-group-id), so that every user of the host can drop.
+pub(super) fn has_lent_rights() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    (getuid(), getgid()) != (geteuid(), getegid())
+}
+
+/// With lent rights it takes messages and does nothing else, by whatever name it is called, and its caller does not say where it
+/// works: neither by arguments nor by the environment. For anything but a message the rights are given back.
+pub(super) fn with_lent_rights(mut arguments: impl Iterator<Item = OsString>) -> u8 {
+    for name in ["PILLARBOX_CONFIG", "PILLARBOX_SPOOL", "PILLARBOX_SMARTHOST"] {
+        // SAFETY: the process has one thread; it has done nothing yet.
+        unsafe { std::env::remove_var(name) }
+    }
+    let called = arguments.next().unwrap_or_default();
+    let wanted = Invocation::parse(program(&called).unwrap_or("sendmail"), arguments).map_err(misused);
+    finish(wanted.and_then(|wanted| {
+        if wanted.config.is_some() || wanted.spool.is_some() {
+            let why = "expected no --config and no --spool: this sendmail works on the spool of the system";
+            return Err(Failure::new(exit::USAGE, why).hint("pillarbox sendmail takes both"));
+        }
+        if !matches!(wanted.mode, Mode::Submit | Mode::Session) {
+            give_back_rights()
+                .map_err(|e| Failure::new(exit::NOPERM, format!("cannot give up the group: {e}")))?;
+        }
+        run(&wanted)
+    }))
+}
+
+/// Goes on with the rights of its caller, for good.
+fn give_back_rights() -> io::Result<()> {
+    use rustix::process::{getgid, getuid};
+    let (user, group) = (getuid().as_raw(), getgid().as_raw());
+    // SAFETY: both take numbers. The group first: without the rights of its owner the user cannot change it.
+    let done = unsafe { libc::setresgid(group, group, group) == 0 && libc::setresuid(user, user, user) == 0 };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+pub(super) fn run_command(args: Args) -> Result<u8, Failure> {
+    let wanted = Invocation::parse("sendmail", args.arguments).map_err(misused)?;
+    run(&wanted)
+}
+
+fn misused(why: String) -> Failure {
+    Failure::new(exit::USAGE, why).hint("pillarbox help sendmail")
+}
+
+fn finish(done: Result<u8, Failure>) -> u8 {
     done.unwrap_or_else(|failure| {
         eprintln!("{failure}");
         failure.code
     })
-}
-
-pub(super) fn run_command(args: Args) -> Result<u8, Failure> {
-    Ok(main("sendmail", args.arguments.into_iter()))
-}
-
-/// Installed with rights that its caller has not (set-group-id), the program does not let him say where it works.
-fn distrust_environment() {
-    use rustix::process::{getegid, geteuid, getgid, getuid};
-    if (getuid(), getgid()) != (geteuid(), getegid()) {
-        for name in ["PILLARBOX_CONFIG", "PILLARBOX_SPOOL", "PILLARBOX_SMARTHOST"] {
-            // SAFETY: the process has one thread; it has done nothing yet.
-            unsafe { std::env::remove_var(name) }
-        }
-    }
 }
 
 fn run(invocation: &Invocation) -> Result<u8, Failure> {
