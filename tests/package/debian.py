@@ -64,6 +64,8 @@ def root_with(packages):
     os.chmod(new, 0o755)
     try:
         run("cp", "-a", "--reflink=auto", base + "/.", new)
+        # Those of the base have been installed, and there may be later ones now.
+        run("chroot", new, "apt-get", "clean")
         shutil.copy(mta_before(os.path.join(new, "var/tmp")), os.path.join(new, "var/cache/apt/archives"))
         if packages:
             download(new, packages)

@@ -1,16 +1,24 @@
 """A smarthost that can go away, and that can hold back the reply to a final dot."""
 
+import collections
 import re
 import socket
 import threading
 
 
+# What stands behind MAIL FROM: and behind each RCPT TO:, and the text with CRLF and without the dots of the wire.
+Transaction = collections.namedtuple("Transaction", "mail rcpt text")
+
+
 class Smarthost:
-    """Listens on 127.0.0.1:PORT while it is up; `taken` has the Subject of each message it said 250 to, in order."""
+    """Listens on 127.0.0.1:PORT while it is up; `taken` has the Subject of each message it said 250 to, in order, and
+    `transactions` all of it."""
 
     def __init__(self, port):
         self.port = port
+        self.extensions = ()
         self.taken = []
+        self.transactions = []
         self.bodies = {}
         self.dots = 0
         self.reply = threading.Event()
@@ -66,6 +74,7 @@ class Smarthost:
             wire.write(line.encode() + b"\r\n")
             wire.flush()
 
+        mail, rcpt = None, []
         say("220 smarthost.example.com")
         for line in iter(wire.readline, b""):
             verb = line[:4].upper()
@@ -83,14 +92,24 @@ class Smarthost:
                 self.reply.wait()
                 say("250 2.0.0 taken")
                 subject = re.search(rb"^Subject: (.*)\r$", data, re.M).group(1).decode()
+                text = re.sub(rb"^\.", b"", data.removesuffix(b".\r\n"), flags=re.M)
                 with self.changed:
                     self.taken.append(subject)
+                    self.transactions.append(Transaction(mail, rcpt, text))
                     self.bodies.setdefault(subject, []).append(data)
                     self.changed.notify_all()
+                mail, rcpt = None, []
             elif verb == b"QUIT":
                 say("221 bye")
                 return
             elif verb in (b"EHLO", b"HELO"):
-                say("250 smarthost.example.com")
+                lines = ("smarthost.example.com", *self.extensions)
+                for line in lines[:-1]:
+                    say(f"250-{line}")
+                say(f"250 {lines[-1]}")
             else:
+                if verb == b"MAIL":
+                    mail, rcpt = line[10:].decode().strip(), []
+                elif verb == b"RCPT":
+                    rcpt = [*rcpt, line[8:].decode().strip()]
                 say("250 ok")
