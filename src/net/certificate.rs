@@ -47,8 +47,20 @@ pub fn not_after(certificate: &[u8]) -> Option<UnixTime> {
     time(&element(begin.rest)?)
 }
 
+/// The first second in which it is valid; `None` if it cannot be read.
+pub fn not_before(certificate: &[u8]) -> Option<UnixTime> {
+    time(&element(element(fields(certificate)?.validity)?.content)?)
+}
+
+/// Whether it names itself as its issuer (RFC 5280 section 3.2).
+pub fn is_self_signed(certificate: &[u8]) -> bool {
+    fields(certificate).is_some_and(|fields| fields.issuer == fields.subject)
+}
+
 struct Fields<'a> {
+    issuer: &'a [u8],
     validity: &'a [u8],
+    subject: &'a [u8],
     key: &'a [u8],
 }
 
@@ -64,7 +76,7 @@ fn fields(certificate: &[u8]) -> Option<Fields<'_>> {
     let validity = element(issuer.rest)?;
     let subject = element(validity.rest)?;
     let key = element(subject.rest)?;
-    Some(Fields { validity: validity.whole, key: key.whole })
+    Some(Fields { issuer: issuer.whole, validity: validity.whole, subject: subject.whole, key: key.whole })
 }
 
 struct Element<'a> {
@@ -139,6 +151,8 @@ mod tests {
             params.not_after = date_time_ymd(year, month, day);
             let certificate = params.self_signed(&key).unwrap();
             assert_eq!(not_after(certificate.der()).unwrap().to_string(), shown);
+            assert_eq!(not_before(certificate.der()).unwrap().to_string(), "1990-01-01T00:00:00Z");
+            assert!(is_self_signed(certificate.der()));
             let pin = Pin::of(certificate.der()).unwrap();
             assert_eq!(pin, Pin(Sha256::digest(key.subject_public_key_info()).into()));
             assert_eq!(pin.to_string().parse(), Ok(pin));

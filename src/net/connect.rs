@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::{Heard, Witness};
 use crate::mail::Monotonic;
 
 /// How long one address is waited for before the next is tried beside it (RFC 8305 section 8): a broken IPv6 route swallows
@@ -54,8 +55,12 @@ pub enum ConnectFault {
     Dns,
     /// Something else, told by the text.
     Other,
-    /// Network or host unreachable.
+    /// This box itself does not let it out, or may not open the socket.
+    Forbidden,
+    /// There is no way to that network.
     NoRoute,
+    /// There is a way, and somebody on it says that the host cannot be reached.
+    HostUnreachable,
     /// Nobody answered in time.
     TimedOut,
     /// The host answers and nothing listens on the port.
@@ -88,6 +93,16 @@ pub async fn connect(
     within: Duration,
     now: &(dyn Fn() -> Monotonic + Sync),
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    connect_watched(endpoint, within, now, None).await
+}
+
+/// The same, watched.
+pub(super) async fn connect_watched(
+    endpoint: &Endpoint,
+    within: Duration,
+    now: &(dyn Fn() -> Monotonic + Sync),
+    witness: Option<&dyn Witness>,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let end = now() + within;
     let addresses =
         match timeout(within, tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))).await {
@@ -103,6 +118,9 @@ pub async fn connect(
                 ));
             }
         };
+    if let Some(witness) = witness {
+        witness.hear(Heard::Addresses(&addresses));
+    }
     connect_to_any(endpoint, &addresses, end, now).await
 }
 
@@ -184,8 +202,10 @@ impl ConnectFault {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
             io::ErrorKind::TimedOut => ConnectFault::TimedOut,
-            io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
+            io::ErrorKind::HostUnreachable => ConnectFault::HostUnreachable,
+            // A route that prohibits, a blackhole.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => ConnectFault::Forbidden,
+            io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             // No address of this family on this host: the usual answer for IPv6 on a box without.
             | io::ErrorKind::AddrNotAvailable => ConnectFault::NoRoute,
@@ -320,7 +340,8 @@ mod tests {
     fn the_systems_errors_are_told_apart() {
         let kind = |errno| ConnectFault::of(&io::Error::from_raw_os_error(errno));
         assert_eq!(kind(libc::ECONNREFUSED), ConnectFault::Refused);
-        assert_eq!(kind(libc::EHOSTUNREACH), ConnectFault::NoRoute);
+        assert_eq!(kind(libc::EHOSTUNREACH), ConnectFault::HostUnreachable);
+        assert_eq!(kind(libc::EACCES), ConnectFault::Forbidden);
         assert_eq!(kind(libc::ENETUNREACH), ConnectFault::NoRoute);
         assert_eq!(kind(libc::ETIMEDOUT), ConnectFault::TimedOut);
         assert_eq!(kind(libc::EMFILE), ConnectFault::Other);

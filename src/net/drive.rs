@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connect::connect_unix;
+use super::connect::{connect_unix, connect_watched};
 use super::wire::{Moved, Wire};
-use super::{ConnectError, Endpoint, Peer, TlsConfig, TlsError, TlsFacts, connect};
+use super::witness::{masked_answer, masked_request};
+use super::{ConnectError, Endpoint, Heard, Peer, TlsConfig, TlsError, TlsFacts, Witness};
 use crate::mail::{Monotonic, Stage};
 use crate::smtp::{
     Event, Extensions, LinkFault, Mechanism, Session, SessionEnd, SessionOptions, TlsMode, Transaction,
@@ -19,6 +21,9 @@ use crate::smtp::{
 
 /// How long after a failed write the server's last words are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// The longest line of a server that a witness is told.
+const LINE_MAX: usize = 64 * 1024;
 
 /// The message as it goes over the wire: canonical, with transparency, the final dot included.
 pub trait BodySource {
@@ -38,6 +43,9 @@ pub struct Connection {
     read_buffer: Box<[u8]>,
     /// The wire took bytes that may still lie in its own buffer.
     unflushed: bool,
+    witness: Option<Arc<dyn Witness>>,
+    /// A line of the server that the witness was not told yet.
+    unheard: Vec<u8>,
 }
 
 /// Why a session did not come to be.
@@ -72,21 +80,49 @@ impl Connection {
     /// [`TlsMode::Implicit`], whatever `options` says. `tls` is needed where TLS may be begun.
     pub async fn open(
         endpoint: &Endpoint,
+        options: SessionOptions,
+        tls: Option<&TlsConfig>,
+        now: &(dyn Fn() -> Monotonic + Sync),
+    ) -> Result<Connection, OpenError> {
+        Self::open_watched(endpoint, options, tls, now, None).await
+    }
+
+    /// The same, watched; and so is all that follows on it.
+    pub async fn open_watched(
+        endpoint: &Endpoint,
+        options: SessionOptions,
+        tls: Option<&TlsConfig>,
+        now: &(dyn Fn() -> Monotonic + Sync),
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Result<Connection, OpenError> {
+        let told = witness.clone();
+        tell(&told, || Heard::Opening(endpoint));
+        let opened = Self::open_at(endpoint, options, tls, now, witness).await;
+        if let Err(error) = &opened {
+            tell(&told, || Heard::Failed(error));
+        }
+        opened
+    }
+
+    async fn open_at(
+        endpoint: &Endpoint,
         mut options: SessionOptions,
         tls: Option<&TlsConfig>,
         now: &(dyn Fn() -> Monotonic + Sync),
+        witness: Option<Arc<dyn Witness>>,
     ) -> Result<Connection, OpenError> {
         let timeouts = options.timeouts.clone();
         let connected = match endpoint.socket() {
             Some(path) => connect_unix(endpoint, path, timeouts.connect)
                 .await
                 .map(|stream| (Wire::Unix(stream), Peer::Unix(path.to_owned()))),
-            None => connect(endpoint, timeouts.connect, now)
+            None => connect_watched(endpoint, timeouts.connect, now, witness.as_deref())
                 .await
                 .map(|(stream, address)| (Wire::Plain(stream), Peer::Tcp(address))),
         };
         let (mut wire, peer) = connected.map_err(OpenError::Connect)?;
         let tls_error = |error| OpenError::Tls { endpoint: endpoint.clone(), peer: peer.clone(), error };
+        tell(&witness, || Heard::Connected(&peer));
         let mut facts = None;
         if endpoint.implicit {
             options.tls = TlsMode::Implicit;
@@ -95,10 +131,14 @@ impl Connection {
             // The session would believe itself inside TLS and log in.
             return Err(tls_error(TlsError::unconfigured()));
         }
-        Self::over(wire, facts, endpoint, peer, options, tls, now).await
+        if let Some(facts) = &facts {
+            tell(&witness, || Heard::Tls(facts));
+        }
+        Self::over(wire, facts, endpoint, peer, options, tls, now, witness).await
     }
 
     /// The opening of a session on a connection that stands.
+    #[expect(clippy::too_many_arguments, reason = "all of it belongs to one connection")]
     pub(super) async fn over(
         wire: Wire,
         facts: Option<TlsFacts>,
@@ -107,6 +147,7 @@ impl Connection {
         options: SessionOptions,
         tls: Option<&TlsConfig>,
         now: &(dyn Fn() -> Monotonic + Sync),
+        witness: Option<Arc<dyn Witness>>,
     ) -> Result<Connection, OpenError> {
         let handshake_within = options.timeouts.tls;
         let mut connection = Connection {
@@ -117,6 +158,8 @@ impl Connection {
             tls: facts,
             read_buffer: vec![0; 16 * 1024].into_boxed_slice(),
             unflushed: false,
+            witness,
+            unheard: Vec::new(),
         };
         connection.bind();
         loop {
@@ -128,6 +171,9 @@ impl Connection {
                     let peer = connection.peer.clone();
                     (connection.wire, connection.tls) =
                         begun.map_err(|error| OpenError::Tls { endpoint: endpoint.clone(), peer, error })?;
+                    if let Some(facts) = &connection.tls {
+                        tell(&connection.witness, || Heard::Tls(facts));
+                    }
                     connection.bind();
                     connection.session.tls_established(now());
                 }
@@ -157,6 +203,26 @@ impl Connection {
     ) -> Transcript {
         self.hear_what_is_there(now).await;
         self.session.begin(transaction, now());
+        self.until_it_ends(body, &mut next, now).await
+    }
+
+    /// MAIL and every RCPT, and nothing behind them ([`Session::probe`]): no message is sent.
+    pub async fn probe(
+        &mut self,
+        transaction: Transaction,
+        now: &(dyn Fn() -> Monotonic + Sync),
+    ) -> Transcript {
+        self.hear_what_is_there(now).await;
+        self.session.probe(transaction, now());
+        self.until_it_ends(&mut Nothing, &mut None, now).await
+    }
+
+    async fn until_it_ends(
+        &mut self,
+        body: &mut dyn BodySource,
+        next: &mut Option<Transaction>,
+        now: &(dyn Fn() -> Monotonic + Sync),
+    ) -> Transcript {
         loop {
             match self.next_event(now).await {
                 Event::SendBody => self.send_body(body, next.take(), now).await,
@@ -284,6 +350,7 @@ impl Connection {
             }
             // One thing at a time, and then the events again: a reply may come while something is written.
             let output = self.session.take_output();
+            self.tell_said(&output);
             if output.is_empty() && !self.unflushed {
                 self.step(&[], now).await;
             } else {
@@ -300,11 +367,15 @@ impl Connection {
         now: &(dyn Fn() -> Monotonic + Sync),
     ) {
         let mut block = Vec::new();
+        let mut octets = 0;
         let mut dot_at = None;
         while dot_at.is_none() && self.session.end().is_none() {
             block.clear();
             match body.next(&mut block) {
-                Ok(true) => self.write(&block, None, now).await,
+                Ok(true) => {
+                    octets += block.len();
+                    self.write(&block, None, now).await;
+                }
                 Ok(false) if !block.ends_with(b".\r\n") => {
                     self.wire = Wire::Gone;
                     let fault = LinkFault::Source("expected the final dot at its end, found none".to_owned());
@@ -318,6 +389,7 @@ impl Connection {
                 }
             }
         }
+        self.tell_message(dot_at, octets + block.len());
         if let Some(next) = next.filter(|_| dot_at.is_some()) {
             self.session.begin_behind(next, now());
             block.extend(self.session.take_output());
@@ -368,8 +440,62 @@ impl Connection {
     fn take_read(&mut self, read: io::Result<usize>, now: &(dyn Fn() -> Monotonic + Sync)) {
         match read {
             Ok(0) => self.session.handle_closed(LinkFault::Closed, now()),
-            Ok(count) => self.session.handle_bytes(&self.read_buffer[..count], now()),
+            Ok(count) => self.take_bytes(count, now),
             Err(error) => self.session.handle_closed(link_fault(&error), now()),
+        }
+    }
+
+    fn take_bytes(&mut self, count: usize, now: &(dyn Fn() -> Monotonic + Sync)) {
+        self.tell_answered(count);
+        self.session.handle_bytes(&self.read_buffer[..count], now());
+    }
+
+    /// Tells what goes out. What rides behind a dot is not told: whoever is watched sends nothing ahead.
+    fn tell_said(&self, output: &[u8]) {
+        if self.witness.is_none() {
+            return;
+        }
+        let stage = self.session.stage();
+        for line in String::from_utf8_lossy(output).lines() {
+            match stage {
+                Stage::Auth => self.tell_line(Heard::Said(stage, &masked_request(line))),
+                _ => self.tell_line(Heard::Said(stage, line)),
+            }
+        }
+    }
+
+    fn tell_line(&self, heard: Heard<'_>) {
+        if let Some(witness) = &self.witness {
+            witness.hear(heard);
+        }
+    }
+
+    fn tell_message(&self, dot_at: Option<usize>, octets: usize) {
+        if dot_at.is_some() {
+            let text = format!("({octets} octets, the final dot included)");
+            self.tell_line(Heard::Said(Stage::Body, &text));
+        }
+    }
+
+    /// Tells the lines that have come whole. To be called before the session takes them: it knows what is secret until then.
+    fn tell_answered(&mut self, count: usize) {
+        if self.witness.is_none() {
+            return;
+        }
+        self.unheard.extend_from_slice(&self.read_buffer[..count]);
+        let stage = self.session.stage();
+        while let Some(end) = self.unheard.iter().position(|&octet| octet == b'\n') {
+            let line: Vec<u8> = self.unheard.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line).trim_end().replace(char::is_control, "\u{fffd}");
+            let line = self.session.without_secrets(&line);
+            match stage {
+                Stage::Auth => self.tell_line(Heard::Answered(stage, &masked_answer(&line))),
+                _ => self.tell_line(Heard::Answered(stage, &line)),
+            }
+        }
+        // Nobody sends lines like that.
+        if self.unheard.len() > LINE_MAX {
+            self.unheard.clear();
         }
     }
 
@@ -379,7 +505,7 @@ impl Connection {
         while self.session.end().is_none() {
             match timeout(end - now(), self.wire.moved(&mut self.read_buffer, &[], false)).await {
                 Ok(Moved::Read(Ok(count))) if count > 0 => {
-                    self.session.handle_bytes(&self.read_buffer[..count], now());
+                    self.take_bytes(count, now);
                 }
                 _ => self.session.handle_closed(LinkFault::Io(error.to_string()), now()),
             }
@@ -390,6 +516,7 @@ impl Connection {
     /// Writes what the session still wants to say (QUIT), as far as that goes without waiting for anyone.
     async fn close(&mut self) {
         let farewell = self.session.take_output();
+        self.tell_said(&farewell);
         let mut wire = std::mem::replace(&mut self.wire, Wire::Gone);
         let goodbye = async {
             wire.write_all(&farewell).await?;
@@ -397,6 +524,22 @@ impl Connection {
         };
         // The session is over and its end is known; a farewell that does not get through changes nothing.
         let _unheard = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+/// The message of a transaction that has none.
+struct Nothing;
+
+impl BodySource for Nothing {
+    fn next(&mut self, _block: &mut Vec<u8>) -> io::Result<bool> {
+        Err(io::Error::other("there is no message"))
+    }
+}
+
+/// The text is made only if somebody wants it.
+fn tell<'a>(witness: &Option<Arc<dyn Witness>>, heard: impl FnOnce() -> Heard<'a>) {
+    if let Some(witness) = witness {
+        witness.hear(heard());
     }
 }
 

@@ -14,8 +14,9 @@ mod tests;
 mod tls;
 mod trust;
 mod wire;
+mod witness;
 
-pub use certificate::{Pin, not_after};
+pub use certificate::{Pin, is_self_signed, not_after, not_before};
 pub use connect::{ConnectError, ConnectFault, Endpoint, Peer, connect};
 pub use drive::{BodySource, Connection, OpenError};
 pub use https::{HttpAnswer, HttpError, HttpLink, HttpTimeouts, HttpUrl};
@@ -25,3 +26,4 @@ pub use tls::{
     TlsOptions, Verify,
 };
 pub use trust::Trust;
+pub use witness::{Heard, Witness};

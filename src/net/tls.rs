@@ -16,10 +16,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{self, CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{
     self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage,
-    ProtocolVersion, RootCertStore, SignatureScheme,
+    PeerIncompatible, ProtocolVersion, RootCertStore, SignatureScheme,
 };
 
-use super::certificate::{Pin, not_after};
+use super::certificate::{Pin, is_self_signed, not_after};
 use crate::mail::UnixTime;
 
 /// RFC 9266 section 4.
@@ -104,8 +104,10 @@ pub enum CertificateFault {
     Expired,
     /// Its time has not come (most often the box's clock is behind).
     NotYetValid,
-    /// Nobody trusted has signed it; self-signed ones too.
+    /// Nobody trusted has signed it.
     UnknownIssuer,
+    /// The same, and nobody else has either.
+    SelfSigned,
     /// It is for another name.
     WrongName,
     /// Taken back by its issuer.
@@ -122,6 +124,8 @@ pub struct TlsError {
     /// The kind.
     pub kind: TlsFault,
     detail: String,
+    /// The server's certificate (DER), where it is what is wrong; else empty.
+    pub certificate: Vec<u8>,
 }
 
 /// The ways in which TLS fails.
@@ -141,7 +145,9 @@ pub enum TlsFault {
     Name,
     /// What answered does not speak TLS.
     NotTls,
-    /// The two sides have no version or cipher in common, or the server broke off.
+    /// The server speaks nothing newer than TLS 1.1 (RFC 8996).
+    TooOld,
+    /// The two sides have nothing else in common, or the server broke off.
     Handshake,
     /// The connection broke, closed or was silent in the middle.
     Link,
@@ -161,14 +167,13 @@ impl TlsConfig {
         if roots.is_empty() && options.verify == Verify::Required && options.pins.is_empty() {
             let why = system.errors.first().map_or_else(String::new, |error| format!(": {error}"));
             let detail = format!("expected trusted certificates on this system, found none{why}");
-            return Err(TlsError { kind: TlsFault::NoRoots, detail });
+            return Err(TlsError::new(TlsFault::NoRoots, detail));
         }
         Self::with_roots(roots, options)
     }
 
     fn with_roots(roots: RootCertStore, options: &TlsOptions) -> Result<Self, TlsError> {
-        let handshake =
-            |error: &dyn fmt::Display| TlsError { kind: TlsFault::Handshake, detail: error.to_string() };
+        let handshake = |error: &dyn fmt::Display| TlsError::new(TlsFault::Handshake, error.to_string());
         let provider = Arc::new(crypto::ring::default_provider());
         let roots = Arc::new(roots);
         let verifier =
@@ -198,9 +203,9 @@ impl TlsConfig {
         stream: TcpStream,
         host: &str,
     ) -> Result<(TlsStream<TcpStream>, TlsFacts), TlsError> {
-        let name = ServerName::try_from(host.trim_end_matches('.').to_owned()).map_err(|_| TlsError {
-            kind: TlsFault::Name,
-            detail: format!("expected a host name that a certificate can be for, found {host:?}"),
+        let name = ServerName::try_from(host.trim_end_matches('.').to_owned()).map_err(|_| {
+            let detail = format!("expected a host name that a certificate can be for, found {host:?}");
+            TlsError::new(TlsFault::Name, detail)
         })?;
         let verifier = Arc::new(Remembering {
             inner: self.verifier.clone(),
@@ -208,6 +213,7 @@ impl TlsConfig {
             verify: self.verify,
             pins: self.pins.clone(),
             problem: Mutex::new(None),
+            seen: Mutex::default(),
         });
         let mut config = self.config.clone();
         config.dangerous().set_certificate_verifier(verifier.clone());
@@ -215,7 +221,7 @@ impl TlsConfig {
             TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(
                 |error| match verifier.problem().filter(|p| p.fault == CertificateFault::Pin) {
                     Some(problem) => problem.into(),
-                    None => TlsError::of(&error),
+                    None => TlsError::of(&error).with(verifier.seen()),
                 },
             )?;
         let (_, session) = stream.get_ref();
@@ -262,17 +268,14 @@ impl ClientCertificate {
     }
 
     pub(super) fn error(&self, why: &dyn fmt::Display) -> TlsError {
-        TlsError {
-            kind: TlsFault::ClientFile,
-            detail: format!("the client certificate cannot be used: {why}"),
-        }
+        TlsError::new(TlsFault::ClientFile, format!("the client certificate cannot be used: {why}"))
     }
 }
 
 fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
-    let error = |found: &dyn fmt::Display| TlsError {
-        kind: TlsFault::CaFile,
-        detail: format!("expected certificates (PEM) in {}, found {found}", path.display()),
+    let error = |found: &dyn fmt::Display| {
+        let detail = format!("expected certificates (PEM) in {}, found {found}", path.display());
+        TlsError::new(TlsFault::CaFile, detail)
     };
     let pem = std::fs::read(path).map_err(|e| error(&e))?;
     let mut count = 0;
@@ -292,9 +295,15 @@ struct Remembering {
     verify: Verify,
     pins: Arc<[Pin]>,
     problem: Mutex<Option<CertificateProblem>>,
+    /// The certificate itself.
+    seen: Mutex<Vec<u8>>,
 }
 
 impl Remembering {
+    fn seen(&self) -> Vec<u8> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn problem(&self) -> Option<CertificateProblem> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -313,6 +322,7 @@ impl ServerCertVerifier for Remembering {
         ocsp_response: &[u8],
         now: pki_types::UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = end_entity.to_vec();
         if !self.pins.is_empty() {
             let key = Pin::of(end_entity);
             if key.is_some_and(|key| self.pins.contains(&key)) {
@@ -331,7 +341,7 @@ impl ServerCertVerifier for Remembering {
         };
         match verdict {
             Err(rustls::Error::InvalidCertificate(error)) if self.verify == Verify::Opportunistic => {
-                self.remember(CertificateProblem::of(&error));
+                self.remember(CertificateProblem::of(&error).refined(end_entity));
                 Ok(ServerCertVerified::assertion())
             }
             verdict => verdict,
@@ -390,12 +400,24 @@ impl CertificateProblem {
             E::NotValidForName => (CertificateFault::WrongName, "it is for another name".to_owned()),
             E::Revoked => (CertificateFault::Revoked, "its issuer has revoked it".to_owned()),
             E::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => (
-                CertificateFault::UnknownIssuer,
+                CertificateFault::SelfSigned,
                 "it is self-signed (an issuer's certificate used by a server)".to_owned(),
             ),
             other => (CertificateFault::Other, other.to_string()),
         };
         CertificateProblem { fault, detail }
+    }
+}
+
+impl CertificateProblem {
+    /// What only the certificate itself tells.
+    fn refined(self, certificate: &[u8]) -> Self {
+        match self.fault {
+            CertificateFault::UnknownIssuer if is_self_signed(certificate) => {
+                CertificateProblem { fault: CertificateFault::SelfSigned, ..self }
+            }
+            _ => self,
+        }
     }
 }
 
@@ -406,20 +428,34 @@ fn bare_name(presented: &str) -> &str {
 }
 
 impl TlsError {
+    fn new(kind: TlsFault, detail: String) -> Self {
+        TlsError { kind, detail, certificate: Vec::new() }
+    }
+
+    /// With the certificate that the server has shown.
+    fn with(mut self, certificate: Vec<u8>) -> Self {
+        if let TlsFault::Certificate(fault) = self.kind {
+            let problem = CertificateProblem { fault, detail: std::mem::take(&mut self.detail) };
+            let CertificateProblem { fault, detail } = problem.refined(&certificate);
+            self = TlsError { kind: TlsFault::Certificate(fault), detail, certificate };
+        }
+        self
+    }
+
     pub(super) fn unconfigured() -> Self {
         let detail = "expected a TLS configuration for this session, found none".to_owned();
-        TlsError { kind: TlsFault::Unconfigured, detail }
+        TlsError::new(TlsFault::Unconfigured, detail)
     }
 
     pub(super) fn timed_out(seconds: u64) -> Self {
-        TlsError { kind: TlsFault::Link, detail: format!("the handshake was not done within {seconds} s") }
+        TlsError::new(TlsFault::Link, format!("the handshake was not done within {seconds} s"))
     }
 
     /// A refusal of the client certificate that came behind the handshake, as it does with TLS 1.3.
     pub(super) fn after_handshake(error: &io::Error) -> Option<Self> {
         match error.get_ref()?.downcast_ref::<rustls::Error>()? {
             rustls::Error::AlertReceived(alert) if is_about_client(*alert) => {
-                Some(TlsError { kind: TlsFault::ClientRefused, detail: client_refused(*alert) })
+                Some(TlsError::new(TlsFault::ClientRefused, client_refused(*alert)))
             }
             _ => None,
         }
@@ -438,6 +474,13 @@ impl TlsError {
             Some(rustls::Error::AlertReceived(alert)) if is_about_client(*alert) => {
                 (TlsFault::ClientRefused, client_refused(*alert))
             }
+            Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)) => {
+                (TlsFault::TooOld, "the server speaks neither TLS 1.2 nor TLS 1.3".to_owned())
+            }
+            Some(rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+            )) => (TlsFault::TooOld, "the server speaks neither TLS 1.2 nor TLS 1.3".to_owned()),
             Some(rustls::Error::AlertReceived(alert)) => {
                 (TlsFault::Handshake, format!("the server broke the handshake off: {alert:?}"))
             }
@@ -447,7 +490,7 @@ impl TlsError {
             }
             None => (TlsFault::Link, error.to_string().to_lowercase()),
         };
-        TlsError { kind, detail }
+        TlsError::new(kind, detail)
     }
 }
 
@@ -475,7 +518,7 @@ fn client_refused(alert: AlertDescription) -> String {
 
 impl From<CertificateProblem> for TlsError {
     fn from(problem: CertificateProblem) -> Self {
-        TlsError { kind: TlsFault::Certificate(problem.fault), detail: problem.to_string() }
+        TlsError::new(TlsFault::Certificate(problem.fault), problem.to_string())
     }
 }
 
@@ -523,6 +566,7 @@ mod tests {
                 verify,
                 pins,
                 problem: Mutex::new(None),
+                seen: Mutex::default(),
             };
             let now = pki_types::UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952));
             let name = ServerName::try_from("mx.example.com").unwrap();

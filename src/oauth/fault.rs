@@ -231,7 +231,7 @@ pub(super) fn tls_hint(fault: TlsFault) -> &'static str {
         TlsFault::Certificate(CertificateFault::Expired | CertificateFault::NotYetValid) => {
             "if the certificate's dates are right, this box's clock is wrong"
         }
-        TlsFault::Certificate(CertificateFault::UnknownIssuer) => {
+        TlsFault::Certificate(CertificateFault::UnknownIssuer | CertificateFault::SelfSigned) => {
             "if it is your own server, or a proxy that opens TLS, name the certificate of its issuer in ca_file in \
              [smarthost.oauth]"
         }

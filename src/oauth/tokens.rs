@@ -138,6 +138,26 @@ impl Tokens {
         }
     }
 
+    /// Whether each token costs a refresh token, which has one owner.
+    pub fn may_rotate(&self) -> bool {
+        matches!(self.options.grant, Grant::RefreshToken(_))
+    }
+
+    /// The token in force, for those who only look: none is asked for.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be read.
+    pub async fn look(&self, fs: &dyn Fs, clock: &Arc<dyn Clock>) -> Result<Option<Secret>, Fault> {
+        let mut held = self.held.lock().await;
+        let configured = match &self.options.grant {
+            Grant::ClientCredentials => None,
+            Grant::RefreshToken(read) => Some(secret(read, "refresh_token").await?),
+        };
+        self.recall(&mut held, fs, configured.as_ref())?;
+        Ok(self.in_force(&held, &now(&**clock)).map(|(token, ..)| token))
+    }
+
     /// The server did not take the token that was read last: the next one is asked for anew.
     pub async fn refused(&self) {
         self.held.lock().await.refused = true;

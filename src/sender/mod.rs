@@ -37,10 +37,10 @@ use bearing::Bearing;
 use open::open;
 
 pub use known::Known;
-pub use open::{LoginOptions, Proof, SecretReader, Smarthost};
+pub use open::{LoginOptions, Proof, SecretReader, Smarthost, look};
 pub use outcomes::{End as MessageEnd, Ended, Outcomes};
 pub use state::{HeldMessage, OutOfService, Said, SenderState};
-pub use trouble::Trouble;
+pub use trouble::{Lacks, Trouble};
 pub use wake::{Pass, Stop, Wake};
 
 /// How often a pass is repeated that somebody waits for: three times with the same message, once with the next, and some

@@ -9,7 +9,8 @@ use super::{Options, Sender, Trouble, known::Known};
 use crate::fs::{Clock, Fs};
 use crate::mail::{Mailbox, Monotonic, Stage, UnixTime};
 use crate::net::{
-    ConnectFault, Connection, Endpoint, OpenError, Pin, TlsConfig, TlsFault, TlsOptions, Verify, not_after,
+    ConnectFault, Connection, Endpoint, OpenError, Pin, TlsConfig, TlsFault, TlsOptions, Verify, Witness,
+    not_after,
 };
 use crate::oauth::Tokens;
 use crate::policy::{Quota, Rate};
@@ -157,73 +158,111 @@ pub(super) async fn open(
     clock: &Arc<dyn Clock>,
     fs: &Arc<dyn Fs>,
 ) -> Result<Connection, Trouble> {
+    open_watched(smarthost, options, pipelining, clock, fs, None).await
+}
+
+/// The same, for whoever wants to know how far it comes (`check`) or what is said (`test`). Whatever is sent on it goes one request
+/// at a time.
+///
+/// # Errors
+///
+/// Why there is no session.
+pub async fn look(
+    smarthost: &Smarthost,
+    options: &Options,
+    clock: &Arc<dyn Clock>,
+    fs: &Arc<dyn Fs>,
+    witness: Arc<dyn Witness>,
+) -> Result<Connection, Trouble> {
+    open_watched(smarthost, options, Pipelining::Off, clock, fs, Some(witness)).await
+}
+
+async fn open_watched(
+    smarthost: &Smarthost,
+    options: &Options,
+    pipelining: Pipelining,
+    clock: &Arc<dyn Clock>,
+    fs: &Arc<dyn Fs>,
+    witness: Option<Arc<dyn Witness>>,
+) -> Result<Connection, Trouble> {
     let (mut login, mut may_renew) = (None, false);
     if let Some(options) = &smarthost.login {
         let read = options.read(&smarthost.known, clock, fs).await?;
         (login, may_renew) = (Some(read.0), read.1);
     }
-    let opened = open_with(smarthost, login, options, pipelining, clock, &**fs).await;
+    let way = Way { smarthost, options, pipelining, witness };
+    let opened = way.open(login, clock, &**fs).await;
     match (opened, &smarthost.login, smarthost.tokens()) {
         (Err(trouble), Some(login), Some(tokens)) if may_renew && trouble.is_refused_token() => {
             tokens.refused().await;
             tracing::info!(smarthost = smarthost.name, cause = trouble.cause, "token-refused");
             let (login, _) = login.read(&smarthost.known, clock, fs).await?;
-            open_with(smarthost, Some(login), options, pipelining, clock, &**fs).await
+            way.open(Some(login), clock, &**fs).await
         }
         (opened, ..) => opened,
     }
 }
 
-async fn open_with(
-    smarthost: &Smarthost,
-    login: Option<Login>,
-    options: &Options,
+/// How a session is to be opened.
+struct Way<'a> {
+    smarthost: &'a Smarthost,
+    options: &'a Options,
     pipelining: Pipelining,
-    clock: &Arc<dyn Clock>,
-    fs: &dyn Fs,
-) -> Result<Connection, Trouble> {
-    let tls = match smarthost.tls_mode {
-        TlsMode::None => None,
-        _ => {
-            let built = smarthost.known.trust.config(&smarthost.tls, clock.monotonic());
-            Some(built.map_err(|error| Trouble::no_tls(&error))?)
-        }
-    };
-    let session = SessionOptions {
-        protocol: smarthost.protocol,
-        hostname: options.outgoing.hostname.clone(),
-        tls: smarthost.tls_mode,
-        login,
-        timeouts: smarthost.timeouts.clone(),
-        pipelining,
-        messages_max: smarthost.messages_per_session,
-    };
-    let mut opening = Opening { smarthost, tls, clock, fs, had_tls: false };
-    if smarthost.tls_mode == TlsMode::StartTlsIfOffered {
-        let hosts = Hosts::read(fs).map_err(|e| Trouble::hosts("read", &e))?;
-        opening.had_tls = smarthost.endpoints.iter().any(|endpoint| hosts.had_tls(&endpoint.host));
-    }
-    let endpoints = smarthost.known.in_order(&smarthost.endpoints);
-    let mut causes = Vec::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let is_last = index + 1 == endpoints.len();
-        match opening.at(endpoint, session.clone(), is_last).await {
-            Ok(connection) => {
-                smarthost.known.note_worked(Some(endpoint));
-                opening.note_tls(&connection)?;
-                opening.warn_of_ends(&connection);
-                return Ok(connection);
+    witness: Option<Arc<dyn Witness>>,
+}
+
+impl Way<'_> {
+    async fn open(
+        &self,
+        login: Option<Login>,
+        clock: &Arc<dyn Clock>,
+        fs: &dyn Fs,
+    ) -> Result<Connection, Trouble> {
+        let smarthost = self.smarthost;
+        let tls = match smarthost.tls_mode {
+            TlsMode::None => None,
+            _ => {
+                let built = smarthost.known.trust.config(&smarthost.tls, clock.monotonic());
+                Some(built.map_err(|error| Trouble::no_tls(&error))?)
             }
-            Err(Closed { trouble, may_go_on: true }) if !is_last => causes.push(trouble.cause),
-            Err(Closed { mut trouble, .. }) => {
-                smarthost.known.note_worked(None);
-                causes.push(trouble.cause);
-                trouble.cause = causes.join("; ");
-                return Err(trouble);
+        };
+        let session = SessionOptions {
+            protocol: smarthost.protocol,
+            hostname: self.options.outgoing.hostname.clone(),
+            tls: smarthost.tls_mode,
+            login,
+            timeouts: smarthost.timeouts.clone(),
+            pipelining: self.pipelining,
+            messages_max: smarthost.messages_per_session,
+        };
+        let mut opening =
+            Opening { smarthost, tls, clock, fs, had_tls: false, witness: self.witness.clone() };
+        if smarthost.tls_mode == TlsMode::StartTlsIfOffered {
+            let hosts = Hosts::read(fs).map_err(|e| Trouble::hosts("read", &e))?;
+            opening.had_tls = smarthost.endpoints.iter().any(|endpoint| hosts.had_tls(&endpoint.host));
+        }
+        let endpoints = smarthost.known.in_order(&smarthost.endpoints);
+        let mut causes = Vec::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let is_last = index + 1 == endpoints.len();
+            match opening.at(endpoint, session.clone(), is_last).await {
+                Ok(connection) => {
+                    smarthost.known.note_worked(Some(endpoint));
+                    opening.note_tls(&connection)?;
+                    opening.warn_of_ends(&connection);
+                    return Ok(connection);
+                }
+                Err(Closed { trouble, may_go_on: true }) if !is_last => causes.push(trouble.cause),
+                Err(Closed { mut trouble, .. }) => {
+                    smarthost.known.note_worked(None);
+                    causes.push(trouble.cause);
+                    trouble.cause = causes.join("; ");
+                    return Err(trouble);
+                }
             }
         }
+        Err(Trouble::nowhere())
     }
-    Err(Trouble::nowhere())
 }
 
 struct Opening<'a> {
@@ -233,6 +272,7 @@ struct Opening<'a> {
     fs: &'a dyn Fs,
     /// The host has spoken TLS before.
     had_tls: bool,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Opening<'_> {
@@ -252,7 +292,7 @@ impl Opening<'_> {
         let may_be_plain = session.tls == TlsMode::StartTlsIfOffered && session.login.is_none();
         let mut opened = self.once(endpoint, &session).await;
         if let Err(OpenError::Tls { error, .. }) = &opened
-            && error.kind == TlsFault::Handshake
+            && matches!(error.kind, TlsFault::Handshake | TlsFault::TooOld)
             && may_be_plain
             && !endpoint.implicit
         {
@@ -289,7 +329,8 @@ impl Opening<'_> {
     async fn once(&self, endpoint: &Endpoint, session: &SessionOptions) -> Result<Connection, OpenError> {
         let clock = self.clock.clone();
         let now = move || -> Monotonic { clock.monotonic() };
-        Connection::open(endpoint, session.clone(), self.tls.as_ref(), &now).await
+        let witness = self.witness.clone();
+        Connection::open_watched(endpoint, session.clone(), self.tls.as_ref(), &now, witness).await
     }
 
     /// The mechanism that worked, or whose refusal was the last word, is the first the next time.
@@ -369,7 +410,9 @@ fn may_go_on(error: &OpenError) -> bool {
 fn is_without_tls(error: &OpenError) -> bool {
     match error {
         OpenError::Session { end, .. } => end.stage == Stage::StartTls,
-        OpenError::Tls { error, .. } => matches!(error.kind, TlsFault::Handshake | TlsFault::NotTls),
+        OpenError::Tls { error, .. } => {
+            matches!(error.kind, TlsFault::Handshake | TlsFault::TooOld | TlsFault::NotTls)
+        }
         OpenError::Connect(_) => false,
     }
 }

@@ -21,6 +21,23 @@ pub struct Trouble {
     /// What to do.
     pub hint: String,
     kind: Kind,
+    /// What is missing on our side, if that is why.
+    pub lacks: Option<Lacks>,
+}
+
+/// What is missing on our side, so that a session was not even tried, or is of no use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lacks {
+    /// What TLS needs: `ca_file`, the client certificate, any certificate to trust.
+    Tls(TlsFault),
+    /// The password or the token cannot be read.
+    Password,
+    /// The token endpoint gives none.
+    Token,
+    /// A login for a port that wants one.
+    Login,
+    /// What is known of the hosts that had TLS.
+    Hosts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +66,7 @@ impl Trouble {
                 OpenError::Session { end, .. } if is_refused_login(end) => Kind::RefusedLogin,
                 _ => Kind::Session,
             },
+            lacks: None,
         }
     }
 
@@ -59,13 +77,15 @@ impl Trouble {
             cause: format!("{peer}: {end}"),
             hint: session_hint(end).to_owned(),
             kind: Kind::Session,
+            lacks: None,
         }
     }
 
     /// TLS cannot be set up on our side.
     pub(super) fn no_tls(error: &TlsError) -> Trouble {
         let hint = tls_hint(error.kind).to_owned();
-        Trouble { stage: Stage::Tls, cause: error.to_string(), hint, kind: Kind::Session }
+        let lacks = Some(Lacks::Tls(error.kind));
+        Trouble { stage: Stage::Tls, cause: error.to_string(), hint, kind: Kind::Session, lacks }
     }
 
     /// Several smarthosts, and none of them can be used; by their names, in the order in which they were tried.
@@ -96,6 +116,7 @@ impl Trouble {
             cause: format!("as much was sent as it is given ({name})"),
             hint: format!("see {name} in [[smarthost]]; it is tried again"),
             kind: Kind::Session,
+            lacks: None,
         }
     }
 
@@ -106,6 +127,7 @@ impl Trouble {
             cause: "no session within 10 s".into(),
             hint: "it is tried again".into(),
             kind: Kind::Session,
+            lacks: None,
         }
     }
 
@@ -116,19 +138,21 @@ impl Trouble {
             cause: format!("failed to look whether it is well: {error}"),
             hint: "it is tried again".into(),
             kind: Kind::Session,
+            lacks: None,
         }
     }
 
     /// The login is missing on our side.
     pub(super) fn no_password(why: String) -> Trouble {
         let hint = "see password in [[smarthost]]".into();
-        Trouble { stage: Stage::Auth, cause: why, hint, kind: Kind::Session }
+        let lacks = Some(Lacks::Password);
+        Trouble { stage: Stage::Auth, cause: why, hint, kind: Kind::Session, lacks }
     }
 
     /// There is no access token.
     pub(super) fn no_token(Fault { cause, hint, is_refusal, .. }: Fault) -> Trouble {
         let kind = if is_refusal { Kind::RefusedLogin } else { Kind::Session };
-        Trouble { stage: Stage::Auth, cause, hint, kind }
+        Trouble { stage: Stage::Auth, cause, hint, kind, lacks: Some(Lacks::Token) }
     }
 
     /// What to do where a token is refused, in place of what there is to do about a password.
@@ -152,6 +176,7 @@ impl Trouble {
                 _ => "free or repair the disk: it is tried again".into(),
             },
             kind: Kind::Session,
+            lacks: Some(Lacks::Hosts),
         }
     }
 
@@ -162,6 +187,7 @@ impl Trouble {
             cause: format!("{endpoint} offers a login, and none is configured"),
             hint: "set user and password in [[smarthost]], or name the port in url".into(),
             kind: Kind::Session,
+            lacks: Some(Lacks::Login),
         }
     }
 
@@ -172,6 +198,7 @@ impl Trouble {
             cause: "the smarthost has no port".into(),
             hint: "name the port in url".into(),
             kind: Kind::Session,
+            lacks: None,
         }
     }
 
@@ -182,6 +209,7 @@ impl Trouble {
             cause: format!("the server defers whatever it is given: {cause}"),
             hint: "nobody is charged with it; if it lasts, ask who runs the server".into(),
             kind: Kind::Session,
+            lacks: None,
         }
     }
 
@@ -195,6 +223,7 @@ impl Trouble {
                    one is taken"
                 .into(),
             kind: Kind::BreakerOpen,
+            lacks: None,
         }
     }
 
@@ -235,7 +264,7 @@ fn connect_hint(fault: ConnectFault, endpoint: &Endpoint) -> &'static str {
         ConnectFault::Refused if endpoint.socket().is_some() => {
             "nobody listens on that socket: is the server running, and is the path in url right?"
         }
-        ConnectFault::Other if endpoint.socket().is_some() => {
+        ConnectFault::Forbidden | ConnectFault::Other if endpoint.socket().is_some() => {
             "may the user of this service open the socket and every folder above it?"
         }
         ConnectFault::Refused => {
@@ -243,6 +272,12 @@ fn connect_hint(fault: ConnectFault, endpoint: &Endpoint) -> &'static str {
         }
         ConnectFault::NoRoute => {
             "there is no way to that address from here: check the network and its gateway"
+        }
+        ConnectFault::HostUnreachable => {
+            "the host is down, or a firewall on the way says so: check host and port in url, and whether the host runs"
+        }
+        ConnectFault::Forbidden => {
+            "this box itself forbids it: see its routes (ip route) and its firewall (nft list ruleset)"
         }
         ConnectFault::TimedOut => {
             "the host is down, or a firewall swallows the connection: check host and port in url"
@@ -253,7 +288,7 @@ fn connect_hint(fault: ConnectFault, endpoint: &Endpoint) -> &'static str {
 
 fn tls_hint(fault: TlsFault) -> &'static str {
     match fault {
-        TlsFault::Certificate(CertificateFault::UnknownIssuer) => {
+        TlsFault::Certificate(CertificateFault::UnknownIssuer | CertificateFault::SelfSigned) => {
             "if this is your own server, name the certificate of its issuer in ca_file, or its key in pin"
         }
         TlsFault::Certificate(CertificateFault::Expired) => {
@@ -281,7 +316,9 @@ fn tls_hint(fault: TlsFault) -> &'static str {
         TlsFault::NotTls => {
             "that port does not speak TLS from the start: use smtp:// instead of smtps://, or port 465"
         }
-        TlsFault::Handshake => "the server wants a TLS that is not spoken here (1.2 and 1.3 are)",
+        TlsFault::TooOld | TlsFault::Handshake => {
+            "the server wants a TLS that is not spoken here (1.2 and 1.3 are)"
+        }
         TlsFault::Link | TlsFault::Unconfigured => AGAIN,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `S:` is what the server sends (`\xHH` an octet, `\n` at the end a bare LF, `\-` at the end no line end;
 //! lines that follow each other come in one read), `C:` what the client wrote, `E:` an event. A line with `!`
-//! is something done to the machine: `!begin`, `!behind`, `!abandon`, `!body`, `!progress`, `!tls`, `!closed`,
+//! is something done to the machine: `!begin`, `!probe`, `!behind`, `!abandon`, `!body`, `!progress`, `!tls`, `!closed`,
 //! `!io`, `!source`, `!tls-failed`, `!quit`, `!wait SECONDS`. `?deadline` shows the seconds that are left, `?ahead`
 //! whether a transaction was sent ahead, `?bears` whether the server is thought to bear that. What `!behind` makes
 //! the client write goes behind the final dot; it stands here before the `!body` that says that the dot is out.
@@ -112,6 +112,7 @@ impl Player {
         let (verb, rest) = action.split_once(' ').unwrap_or((action, ""));
         match verb {
             "begin" => self.session.begin(transaction(rest), now),
+            "probe" => self.session.probe(transaction(rest), now),
             "behind" => {
                 let rides = self.session.begin_behind(transaction(rest), now);
                 self.shown.push_str(if rides { "E: rides\n" } else { "E: does not ride\n" });

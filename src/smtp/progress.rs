@@ -21,6 +21,8 @@ pub(super) struct Progress {
     rode: bool,
     /// It rode, and its MAIL was not understood where it stood: that says nothing of the message.
     unborne: bool,
+    /// It ends where DATA would come.
+    probe: bool,
 }
 
 /// What follows from the answers, once none is outstanding.
@@ -48,6 +50,7 @@ impl Progress {
             full: false,
             rode: false,
             unborne: false,
+            probe: false,
         }
     }
 
@@ -57,13 +60,25 @@ impl Progress {
         self
     }
 
+    /// The same, without DATA.
+    pub(super) fn probing(mut self) -> Self {
+        self.probe = true;
+        self
+    }
+
+    pub(super) fn is_probe(&self) -> bool {
+        self.probe
+    }
+
     pub(super) fn transaction(&self) -> &Transaction {
         &self.transaction
     }
 
     /// Before the first request: whether the message and somebody it goes to may be sent to this server.
     pub(super) fn is_sendable(&self) -> bool {
-        self.transcript.mail == Answer::NotSent && self.transcript.rcpts.contains(&Answer::NotSent)
+        let has_somebody = self.transcript.rcpts.contains(&Answer::NotSent);
+        let asks_for_nobody = self.probe && self.transcript.rcpts.is_empty();
+        self.transcript.mail == Answer::NotSent && (has_somebody || asks_for_nobody)
     }
 
     pub(super) fn into_transcript(self) -> Transcript {
@@ -115,7 +130,8 @@ impl Progress {
             let parameters = dsn.map(verbatim).into_iter().collect();
             return Some((Rcpt::new(mailbox, parameters).to_string(), Awaited::Rcpt(index)));
         }
-        if self.transcript.data == Answer::NotSent && (group || self.is_taken_by_somebody()) {
+        let has_data = !self.probe && (group || self.is_taken_by_somebody());
+        if self.transcript.data == Answer::NotSent && has_data {
             self.transcript.data = Answer::Awaited;
             return Some((Data.to_string(), Awaited::Data));
         }

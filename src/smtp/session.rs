@@ -315,7 +315,8 @@ impl Session {
         self.arm(now);
     }
 
-    fn without_secrets(&self, text: &str) -> String {
+    /// `text` without what the login under way has shown or is to show.
+    pub fn without_secrets(&self, text: &str) -> String {
         self.auth.as_ref().map_or_else(|| text.to_owned(), |auth| auth.without_secrets(text))
     }
 

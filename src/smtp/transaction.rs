@@ -45,6 +45,24 @@ impl Session {
             return self.events.push_back(Event::TransactionEnded(transcript));
         }
         let progress = self.prepare(transaction);
+        self.start(progress, now);
+    }
+
+    /// MAIL and every RCPT of a transaction, one after the other, and nothing behind them: it ends there, and the server is
+    /// told so by what comes next (RSET, or QUIT). Only between two messages; anywhere else nothing is sent.
+    pub fn probe(&mut self, transaction: Transaction, now: Monotonic) {
+        let progress = self.prepare(transaction).probing();
+        match self.phase {
+            Phase::Idle => self.start(progress, now),
+            _ => {
+                let mut transcript = progress.into_transcript();
+                transcript.lost = self.end().cloned();
+                self.events.push_back(Event::TransactionEnded(transcript));
+            }
+        }
+    }
+
+    fn start(&mut self, progress: Progress, now: Monotonic) {
         if !progress.is_sendable() {
             return self.events.push_back(Event::TransactionEnded(progress.into_transcript()));
         }
@@ -118,6 +136,7 @@ impl Session {
         if !self.awaited.is_empty() {
             return;
         }
+        let group = group && !progress.is_probe();
         match progress.verdict() {
             Verdict::Open => {
                 let rset = std::mem::take(&mut self.needs_rset);

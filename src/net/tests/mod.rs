@@ -171,5 +171,5 @@ async fn over(
 ) -> Result<Connection, OpenError> {
     let endpoint = Endpoint { host: "mx".to_owned(), port: 25, implicit: false };
     let peer = Peer::Tcp("192.0.2.1:25".parse().unwrap());
-    Connection::over(Wire::Pipe(pipe, writes), None, &endpoint, peer, options, None, now).await
+    Connection::over(Wire::Pipe(pipe, writes), None, &endpoint, peer, options, None, now, None).await
 }
