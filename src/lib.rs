@@ -12,9 +12,11 @@
 //! | 3 | [`spool`]: the state machine over the directories, the heart; [`outgoing`]: a message as it is sent; [`oauth`]: tokens for a login; [`submit`]: how a program drops a message |
 //! | 4 | [`pickup`]: from a dropped file to accepted; [`sender`]: from the head of the line to delivered |
 //! | 5 | [`config`], [`control`], [`service`]; [`catch`], a server for trying things out |
-//! | 6 | [`cli`]: the commands |
+//! | 6 | [`check`]: can it send, and if not, why |
+//! | 7 | [`cli`]: the commands |
 
 pub mod catch;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -75,7 +75,7 @@ impl Test {
     }
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "flush",
     "send",
@@ -92,6 +92,7 @@ const COMMANDS: [&str; 20] = [
     "resume",
     "reload",
     "resolve",
+    "check",
     "catch",
     "demo",
     "completions",

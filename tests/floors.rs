@@ -22,7 +22,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("catch", 5),
     ("control", 5),
     ("service", 5),
-    ("cli", 6),
+    ("check", 6),
+    ("cli", 7),
 ];
 
 /// Arrows within one floor, each for a reason.

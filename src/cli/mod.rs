@@ -1,7 +1,8 @@
-//! Floor 6: the commands, one file each.
+//! Floor 7: the commands, one file each.
 
 mod ask;
 mod catch;
+mod check;
 mod completions;
 mod demo;
 mod flush;
@@ -60,6 +61,7 @@ enum Command {
     Resume(resume::Args),
     Reload(reload::Args),
     Resolve(resolve::Args),
+    Check(check::Args),
     Catch(catch::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -122,6 +124,7 @@ pub fn main() -> u8 {
         Command::Resume(args) => resume::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Resolve(args) => resolve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Catch(args) => catch::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => completions::run(&args),

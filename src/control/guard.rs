@@ -101,6 +101,11 @@ impl Exposed {
         commands.iter().filter(|(_, paths)| !paths.is_empty()).map(command).collect::<Vec<_>>().join(" && ")
     }
 
+    /// Whether any part of it belongs to another user.
+    pub fn is_foreign(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault, Fault::Foreign { .. }))
+    }
+
     /// Whose it is, if every part of it that is wrong is so because it belongs to one other user.
     pub fn other_owner(&self) -> Option<u32> {
         let mut owners = self.faults.iter().map(|fault| match fault {

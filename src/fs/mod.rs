@@ -13,7 +13,7 @@ mod users;
 
 pub use clock::{Clock, SystemClock};
 pub use lock::{Lock, LockError};
-pub use real::{RealFs, link_to, listen_at, make_spool, set_access, socket_path};
+pub use real::{Filesystem, RealFs, filesystem, link_to, listen_at, make_spool, set_access, socket_path};
 pub use users::{Owner, group, user, user_name};
 
 use std::ffi::OsStr;

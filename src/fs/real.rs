@@ -229,6 +229,26 @@ impl Fs for RealFs {
     }
 }
 
+/// What a path lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filesystem {
+    /// `f_type` of statfs(2).
+    pub kind: u32,
+    /// Nothing can be written to it.
+    pub is_read_only: bool,
+}
+
+/// What `path` lies on.
+///
+/// # Errors
+///
+/// It cannot be asked.
+pub fn filesystem(path: &Path) -> io::Result<Filesystem> {
+    let kind = rustix::fs::statfs(path)?.f_type as u32;
+    let flags = rustix::fs::statvfs(path)?.f_flag;
+    Ok(Filesystem { kind, is_read_only: flags.contains(rustix::fs::StatVfsMountFlags::RDONLY) })
+}
+
 /// Filesystems (statfs(2), `f_type`) that others change without an event here.
 fn is_shared(f_type: u32) -> bool {
     const SHARED: [u32; 14] = [

@@ -33,7 +33,7 @@ use asked::Hands;
 use notify::Manager;
 
 pub use local::{LocalError, Upload, carry_out};
-pub use setup::{StartError, open_spool, outgoing_options};
+pub use setup::{StartError, open_spool, outgoing_options, sender_options};
 
 /// What can make the service move.
 #[derive(Debug)]

@@ -135,7 +135,8 @@ pub(super) fn folder_dirs(config: &Config, spool: &Spool) -> Vec<(String, Dir)> 
     config.folders.iter().map(dir).collect()
 }
 
-pub(super) fn sender_options(config: &Config) -> sender::Options {
+/// What the sender does by `config`.
+pub fn sender_options(config: &Config) -> sender::Options {
     sender::Options {
         smarthosts: config.smarthosts.iter().map(smarthost).collect(),
         outgoing: outgoing_options(config),
