@@ -6,6 +6,7 @@
 
 mod cause;
 mod clock;
+mod direct;
 mod dns;
 mod look_only;
 mod names;
@@ -29,6 +30,7 @@ use crate::mail::{Mailbox, Origin};
 use crate::service::outgoing_options;
 
 pub use cause::{About, Cause};
+pub use direct::{Letter, NotTaken, direct};
 pub use look_only::LookOnly;
 pub use step::{Result, Step};
 
@@ -66,6 +68,11 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
+    /// Nobody is shown any.
+    fn silent() -> Steps {
+        Steps { steps: Mutex::default(), show: Box::new(|_| {}) }
+    }
+
     fn add(&self, step: Step) {
         (self.show)(&step);
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).push(step);
@@ -80,7 +87,7 @@ impl Steps {
 /// What can be seen on this box alone: configuration, spool, clock. `config` is what could be read, or at least where the spool is;
 /// `error` what is wrong with it.
 pub fn local(config: Option<&Config>, error: Option<&ConfigError>) -> Report {
-    let steps = Steps { steps: Mutex::default(), show: Box::new(|_| {}) };
+    let steps = Steps::silent();
     look_here(config, error, &steps);
     steps.report()
 }

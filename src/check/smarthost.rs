@@ -23,40 +23,60 @@ const PROBE: Duration = Duration::from_secs(2);
 const SIZE: u64 = 1024;
 
 /// What they have in common.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     config: &'a Config,
-    options: sender::Options,
+    pub(super) options: sender::Options,
     wanted: &'a Wanted,
     steps: &'a Arc<Steps>,
-    clock: Arc<dyn Clock>,
-    fs: Arc<dyn Fs>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) fs: Arc<dyn Fs>,
 }
 
 pub(super) async fn check_all(config: &Config, wanted: &Wanted, steps: &Arc<Steps>) {
-    let options = sender_options(config);
-    let check = Check {
-        config,
-        wanted,
-        steps,
-        clock: Arc::new(SystemClock),
-        fs: Arc::new(LookOnly::at(&config.spool_dir)),
-        options,
-    };
-    for (configured, smarthost) in config.smarthosts.iter().zip(&check.options.smarthosts) {
-        let mut smarthost = smarthost.clone();
-        smarthost.timeouts = Timeouts::at_most(configured.timeout.min(wanted.within));
+    let check = Check::new(config, wanted, steps);
+    for smarthost in check.smarthosts() {
         check.one(smarthost).await;
+    }
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(config: &'a Config, wanted: &'a Wanted, steps: &'a Arc<Steps>) -> Check<'a> {
+        Check {
+            config,
+            options: sender_options(config),
+            wanted,
+            steps,
+            clock: Arc::new(SystemClock),
+            fs: Arc::new(LookOnly::at(&config.spool_dir)),
+        }
+    }
+
+    /// Each as the sender has it, but for its patience.
+    fn smarthosts(&self) -> Vec<Smarthost> {
+        let patient = self.options.smarthosts.iter().cloned();
+        let hurried = |(configured, smarthost): (&crate::config::Smarthost, Smarthost)| {
+            let timeouts = Timeouts::at_most(configured.timeout.min(self.wanted.within));
+            Smarthost { timeouts, ..smarthost }
+        };
+        self.config.smarthosts.iter().zip(patient).map(hurried).collect()
+    }
+
+    pub(super) fn first(&self) -> Option<Smarthost> {
+        self.smarthosts().into_iter().next()
+    }
+
+    pub(super) fn watch(&self, smarthost: &Smarthost) -> Arc<Watch> {
+        let warn = smarthost.tls_warn;
+        let may_end = smarthost.tls.verify == Verify::Opportunistic || !smarthost.tls.pins.is_empty();
+        let clock = self.clock.clone();
+        let judge = move |facts: &TlsFacts| tls_step(facts, clock.wall(), warn, may_end);
+        Arc::new(Watch::new(&smarthost.name, self.steps.clone(), self.clock.clone(), Box::new(judge)))
     }
 }
 
 impl Check<'_> {
     async fn one(&self, mut smarthost: Smarthost) {
-        let (is_unverified, warn) = (smarthost.tls.verify == Verify::Opportunistic, smarthost.tls_warn);
-        let is_pinned = !smarthost.tls.pins.is_empty();
-        let clock = self.clock.clone();
-        let judge = move |facts: &TlsFacts| tls_step(facts, clock.wall(), warn, is_unverified || is_pinned);
-        let watch = Watch::new(&smarthost.name, self.steps.clone(), self.clock.clone(), Box::new(judge));
-        let watch = Arc::new(watch);
+        let watch = self.watch(&smarthost);
         let may_log_in = match self.without_rotation(&mut smarthost).await {
             Ok(may) => may,
             Err(step) => return watch.add(step),
@@ -73,7 +93,7 @@ impl Check<'_> {
     }
 
     /// A refresh token has one owner: with it no token is asked for, and the one in force is used. False if there is none.
-    async fn without_rotation(&self, smarthost: &mut Smarthost) -> Result<bool, Step> {
+    pub(super) async fn without_rotation(&self, smarthost: &mut Smarthost) -> Result<bool, Step> {
         let Some(login) = &mut smarthost.login else { return Ok(true) };
         let Proof::OAuth(tokens) = &login.proof else { return Ok(true) };
         if !tokens.may_rotate() {
@@ -216,7 +236,7 @@ impl Check<'_> {
         names.iter().map(size).max().unwrap_or(0)
     }
 
-    async fn explain(&self, smarthost: &Smarthost, seen: &Seen, trouble: &Trouble) -> Vec<Step> {
+    pub(super) async fn explain(&self, smarthost: &Smarthost, seen: &Seen, trouble: &Trouble) -> Vec<Step> {
         let said = trouble.cause.clone();
         match (trouble.lacks, &seen.error) {
             (Some(Lacks::Tls(fault)), _) => vec![Step::failed("tls", of_tls(fault), said)],
@@ -332,12 +352,12 @@ impl Check<'_> {
     }
 }
 
-fn is_by_token(smarthost: &Smarthost) -> bool {
+pub(super) fn is_by_token(smarthost: &Smarthost) -> bool {
     smarthost.login.as_ref().is_some_and(|login| matches!(login.proof, Proof::Token(_) | Proof::OAuth(_)))
 }
 
 /// A request without a reply.
-fn unanswered(
+pub(super) fn unanswered(
     name: &'static str,
     answer: &Answer,
     lost: Option<&SessionEnd>,

@@ -146,7 +146,9 @@ impl Witness for Watch {
     fn hear(&self, heard: Heard<'_>) {
         match heard {
             Heard::Opening(endpoint) => {
-                if let Some(error) = self.lock().error.take() {
+                // The lock must be free again for the step.
+                let before = self.lock().error.take();
+                if let Some(error) = before {
                     self.add(Step::ok("port", format!("not there: {error}; another one is tried")));
                 }
                 let since = self.clock.monotonic();

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use super::{ConfigArgs, Failure, exit, print, print_json};
-use crate::check::{self, About, Report, Result as Came, Step, Wanted};
+use crate::check::{self, About, Cause, Report, Result as Came, Step, Wanted};
 use crate::config::{self, parse_duration};
 use crate::mail::Mailbox;
 
@@ -94,12 +94,19 @@ fn text(step: &Step, is_terminal: bool) -> String {
 }
 
 fn code(report: &Report) -> u8 {
-    match report.cause().map(check::Cause::about) {
+    match report.cause() {
         None if report.ok => exit::OK,
         None => exit::SOFTWARE,
-        Some(About::Config) => exit::CONFIG,
-        Some(About::Rights) => exit::NOPERM,
-        Some(About::Disk) => exit::IOERR,
-        Some(About::Server) => exit::UNAVAILABLE,
+        Some(cause) => code_of(cause),
+    }
+}
+
+/// The exit code that says whose matter it is.
+pub(super) fn code_of(cause: Cause) -> u8 {
+    match cause.about() {
+        About::Config => exit::CONFIG,
+        About::Rights => exit::NOPERM,
+        About::Disk => exit::IOERR,
+        About::Server => exit::UNAVAILABLE,
     }
 }

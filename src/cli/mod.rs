@@ -24,6 +24,7 @@ pub mod sendmail;
 mod show;
 mod status;
 mod steer;
+mod test;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -62,6 +63,7 @@ enum Command {
     Reload(reload::Args),
     Resolve(resolve::Args),
     Check(check::Args),
+    Test(test::Args),
     Catch(catch::Args),
     Demo(demo::Args),
     Completions(completions::Args),
@@ -125,6 +127,7 @@ pub fn main() -> u8 {
         Command::Reload(args) => reload::run(&args),
         Command::Resolve(args) => resolve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Catch(args) => catch::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => completions::run(&args),

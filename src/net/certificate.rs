@@ -53,7 +53,7 @@ pub fn not_before(certificate: &[u8]) -> Option<UnixTime> {
 }
 
 /// Whether it names itself as its issuer (RFC 5280 section 3.2).
-pub fn is_self_signed(certificate: &[u8]) -> bool {
+pub(super) fn is_self_signed(certificate: &[u8]) -> bool {
     fields(certificate).is_some_and(|fields| fields.issuer == fields.subject)
 }
 

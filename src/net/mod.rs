@@ -16,7 +16,7 @@ mod trust;
 mod wire;
 mod witness;
 
-pub use certificate::{Pin, is_self_signed, not_after, not_before};
+pub use certificate::{Pin, not_after, not_before};
 pub use connect::{ConnectError, ConnectFault, Endpoint, Peer, connect};
 pub use drive::{BodySource, Connection, OpenError};
 pub use https::{HttpAnswer, HttpError, HttpLink, HttpTimeouts, HttpUrl};

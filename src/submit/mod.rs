@@ -39,6 +39,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Seek as _, Write};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -211,6 +212,15 @@ impl Draft<'_> {
         let mut file = self.file.try_clone()?;
         file.rewind()?;
         Ok(file)
+    }
+
+    /// The same file, open for reading alone: the path that /proc has for it tells where it lies, also once it is taken.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn reopened(&self) -> io::Result<std::fs::File> {
+        std::fs::File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
     /// Gives it its name. Durable when this returns.

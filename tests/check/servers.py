@@ -44,9 +44,9 @@ class NameServer:
 class Listener:
     """Takes connections on a port of its own and gives each to `talk`."""
 
-    def __init__(self, talk, address="127.0.0.1"):
+    def __init__(self, talk, address="127.0.0.1", port=0):
         self.talk = talk
-        self.socket = socket.create_server((address, 0))
+        self.socket = socket.create_server((address, port))
         self.port = self.socket.getsockname()[1]
         in_thread(self.serve)
 

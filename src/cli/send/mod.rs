@@ -1,7 +1,7 @@
 //! `pillarbox send`: a message handed in, durable when the command returns.
 
 mod compose;
-mod wait;
+pub(super) mod wait;
 
 use std::fs::File;
 use std::io::{Cursor, IsTerminal as _, Read as _};

@@ -61,7 +61,7 @@ pub(super) fn wait(desk: &Desk, id: &str, within: Option<Duration>, json: bool) 
 }
 
 /// Nothing more can become of it.
-fn ended(became: &Became, json: bool) -> Result<u8, Failure> {
+pub(in crate::cli) fn ended(became: &Became, json: bool) -> Result<u8, Failure> {
     if json {
         print_json(became)?;
     }
@@ -107,7 +107,7 @@ fn still_waits(
 }
 
 /// What the server said to each, and what else was wrong.
-fn words(became: &Became) -> String {
+pub(in crate::cli) fn words(became: &Became) -> String {
     let recipient = |Recipient { address, outcome }: &Recipient| {
         Some(match outcome.as_ref()? {
             Outcome::Delivered(reply) => format!("to {address}: {reply}"),
@@ -124,7 +124,7 @@ fn words(became: &Became) -> String {
 }
 
 /// Why nothing leaves the box, in one line; `None` if it does, or if that cannot be asked for.
-pub(super) fn why_nothing_moves(desk: &Desk) -> Option<String> {
+pub(in crate::cli) fn why_nothing_moves(desk: &Desk) -> Option<String> {
     match desk.ask(&Request::Status) {
         Ok(Answer::Status(status)) => stuck(&status),
         Err(failure) if failure.code == exit::CONFIG => Some(failure.message),
