@@ -75,7 +75,7 @@ impl Test {
     }
 }
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "run",
     "flush",
     "send",
@@ -93,6 +93,7 @@ const COMMANDS: [&str; 21] = [
     "reload",
     "resolve",
     "check",
+    "test",
     "catch",
     "demo",
     "completions",

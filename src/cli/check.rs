@@ -8,9 +8,9 @@ use crate::check::{self, About, Cause, Report, Result as Came, Step, Wanted};
 use crate::config::{self, parse_duration};
 use crate::mail::Mailbox;
 
-/// Try every step up to a delivery, and say what is wrong and what to do; nothing is sent
+/// Try every step up to a delivery, and say what is wrong
 ///
-/// Configuration, spool and clock; then of each smarthost: its name, the way to it, port, banner, TLS, login, sender. At the first
+/// Nothing is sent. Configuration, spool and clock; then of each smarthost: its name, the way to it, port, banner, TLS, login, sender. At the first
 /// failure of each: the cause, what it is taken from, and the cure. Works beside a service and without one. Exits with 0 if
 /// nothing failed, with 78 for the configuration, 77 for rights and logins, 74 for the disk, 69 for network and server.
 #[derive(Debug, clap::Args)]
