@@ -111,7 +111,7 @@ impl Client {
                 match tokio::time::timeout(patience, &mut exchange).await {
                     Ok(answered) => return answered.map_err(|e| broken(&e)),
                     Err(_) if sent.load(Ordering::Relaxed) != last => last = sent.load(Ordering::Relaxed),
-                    Err(_) if last >= size && behind_the_end < 2 => behind_the_end += 1,
+                    Err(_) if last >= size && behind_the_end < 1 => behind_the_end += 1,
                     Err(_) => return Err(broken(&"it did nothing for too long")),
                 }
             }

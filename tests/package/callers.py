@@ -71,9 +71,10 @@ exec /usr/share/smartmontools/smartd_warning.sh
 """
 FILES = {"body": BODY, "pipe.pl": PIPE, "lite.pl": MIME_LITE, "mail.php": PHP, "git.sh": GIT,
          "smartd-mail.sh": SMARTD % "", "smartd-runner.sh": SMARTD % "/usr/share/smartmontools/smartd-runner"}
-# From as Ann; as the account, and no domain; as the account at this host.
+# From as Ann; as the account, and no domain; as the account, by us; as the account at this host.
 ANN = {"mail": "ann@example.org", "sender": "Ann <ann@example.org>"}
 BARE = {"mail": "{user}@example.com", "sender": "{user} <{user}>"}
+ACCOUNT = {"mail": "{user}@example.com", "sender": "{user} <{user}@example.com>"}
 HOST = {"mail": "{user}@box.example.com", "sender": "{user}@box.example.com"}
 OUTSIDE = "stranger"
 EVERYBODY = ("root", "panel", OUTSIDE)
@@ -121,7 +122,7 @@ CALLERS = [
     Caller("smartd, smartd-runner, 10mail", "sh /var/tmp/callers/smartd-runner.sh {subject}", "ops@example.org", "root",
            subject="SMART error (CurrentPendingSector) detected on host: box", part="{subject}: 8 Currently", users=("root",), **HOST),
     Caller("at", "echo 'cat /var/tmp/callers/body' | at now 2>/dev/null", "{user}", "{user}", subject="Output from your job", later=True,
-           **BARE),
+           **ACCOUNT),
 ]
 # The header is that of Debian's cron: an address that RFC 5322 does not know.
 DAEMON = {"mail": "{user}@example.com", "sender": "root (Cron Daemon)"}
@@ -240,7 +241,8 @@ def without_service(box, host, users, table):
 
 
 def outside(box, host, table):
-    """A user who is not in the group, and what the refusal says to do."""
+    """A user who is not in the group, where sendmail is not lent it, and what the refusal says to do."""
+    box.inside("chmod", "0755", "/usr/sbin/sendmail")
     before = len(host.transactions)
     cures = set()
     for call in calls_of((OUTSIDE,), lambda caller: not caller.later):
@@ -256,6 +258,8 @@ def outside(box, host, table):
     box.inside(*cure.split())
     shown(f"a user outside the group: 75, no program takes that for success; then `{cure}`")
     with_service(box, host, (OUTSIDE,), "after the cure", table)
+    box.inside("gpasswd", "-d", OUTSIDE, "pillarbox")
+    box.inside("chmod", "2755", "/usr/sbin/sendmail")
 
 
 def cron(box, host, users, table):
@@ -295,8 +299,8 @@ def show_all(box, host):
     box.smarthost()
     until("the service to be active", lambda: box.show("pillarbox", "ActiveState") == "active")
     table = []
-    with_service(box, host, ("root", "panel"), "service", table)
-    without_service(box, host, ("root", "panel"), table)
+    with_service(box, host, EVERYBODY, "service", table)
+    without_service(box, host, EVERYBODY, table)
     outside(box, host, table)
     cron(box, host, EVERYBODY, table)
     wrong = [row for row in table if row[3]]

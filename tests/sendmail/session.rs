@@ -63,6 +63,13 @@ fn several_messages_in_one_session_arrive_whole_and_in_order() {
         assert_eq!(body(0), ".a dot\r\nhi\r\n.\r\nMAIL FROM:<eve@example.org>\r\nbye\r\n");
         assert!(body(1) == long, "the long one");
         assert!(stage.names("pickup").is_empty(), "nothing is left behind");
+        // The line of an mbox in front ends no header.
+        let mbox = format!(
+            "MAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\nFrom ann Mon Nov 23\r\n{HEADER}Subject: four\r\n\r\nx\r\n.\r\nQUIT\r\n"
+        );
+        assert_eq!(codes(&speak(&stage, &format!("HELO x\r\n{mbox}"))).last(), Some(&"221"));
+        assert_eq!(stage.pillarbox(&["flush"]).code, 0);
+        assert_eq!(server.taken()[3].subject(), "four");
     }
 }
 

@@ -16,6 +16,16 @@ pub struct Caller {
     pub login: String,
     /// The person's name, as the account has it; may be empty.
     pub full_name: String,
+    /// Completes it to an address, where that is known.
+    pub domain: Option<String>,
+}
+
+impl Caller {
+    /// That of a name of this host, as far as its domain is known.
+    fn address(&self, name: &str) -> String {
+        let address = self.domain.as_ref().map(|domain| format!("{name}@{domain}"));
+        address.filter(|text| text.parse::<Mailbox>().is_ok()).unwrap_or_else(|| name.to_owned())
+    }
 }
 
 /// What goes in front of the message.
@@ -124,8 +134,8 @@ fn add_missing(
         let address = match parse_address_list(sender.as_bytes()).into_iter().next() {
             _ if matches!(sender, "" | "<>") => "MAILER-DAEMON".to_owned(),
             Some(Listed::Mailbox(mailbox)) => mailbox.as_str().to_owned(),
-            Some(Listed::Bare(name)) => name,
-            Some(Listed::Unreadable { .. }) | None => caller.login.clone(),
+            Some(Listed::Bare(name)) => caller.address(&name),
+            Some(Listed::Unreadable { .. }) | None => caller.address(&caller.login),
         };
         // The account's name says nothing about another address.
         let of_account = Some(&caller.full_name).filter(|_| invocation.sender.is_none());

@@ -2,7 +2,7 @@ use super::*;
 use crate::message::{Identity, address};
 
 fn caller() -> Caller {
-    Caller { login: "ann".into(), full_name: "Ann B. Clark".into() }
+    Caller { login: "ann".into(), full_name: "Ann B. Clark".into(), domain: None }
 }
 
 fn invocation(line: &[&str]) -> Invocation {

@@ -133,7 +133,12 @@ fn submit(invocation: &Invocation, overrides: &Overrides) -> Result<u8, Failure>
     let mut input = Input::new(io::stdin().lock(), invocation.ignores_dots);
     let unread = |e: io::Error| Failure::new(exit::IOERR, format!("the message cannot be read: {e}"));
     let beginning = route::begin(&mut input).map_err(unread)?;
-    let composed = compose(invocation, &Caller::this(), &beginning.bytes, beginning.is_all);
+    let composed = compose(
+        invocation,
+        &Caller { domain: place.domain.clone(), ..Caller::this() },
+        &beginning.bytes,
+        beginning.is_all,
+    );
     note(&composed.notes);
     let stored = place.store(composed, beginning, &mut input)?;
     if invocation.is_verbose {
@@ -185,14 +190,14 @@ impl Caller {
             accounts.find(|fields| fields.get(2).and_then(|id| id.parse().ok()) == Some(user))
         else {
             let login = logname.filter(|name| !name.is_empty()).unwrap_or_else(|| user.to_string());
-            return Caller { login, full_name: String::new() };
+            return Caller { login, full_name: String::new(), domain: None };
         };
         let login = account[0].to_owned();
         let full_name = account.get(4).and_then(|gecos| gecos.split(',').next()).unwrap_or_default();
         // "&" stands for the login name, capitalised, since there are passwd files.
         let capitalised: String =
             login.chars().enumerate().map(|(n, c)| if n == 0 { c.to_ascii_uppercase() } else { c }).collect();
-        Caller { full_name: full_name.replace('&', &capitalised), login }
+        Caller { full_name: full_name.replace('&', &capitalised), login, domain: None }
     }
 }
 

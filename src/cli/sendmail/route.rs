@@ -29,6 +29,8 @@ const NAME: &str = "sendmail";
 /// Where messages go.
 pub(super) struct Place {
     pub(super) spool: PathBuf,
+    /// Completes names, as far as that can be read.
+    pub(super) domain: Option<String>,
     /// For the name of what is dropped.
     ending: String,
 }
@@ -52,8 +54,8 @@ impl Place {
     pub(super) fn find(overrides: &Overrides) -> Result<Place, Failure> {
         let config = config::load(overrides).or_else(|_| config::accept_only(overrides));
         let unknown = |e: config::ConfigError| Failure::new(exit::TEMPFAIL, e.to_string());
-        let Config { spool_dir, pickup, .. } = config.map_err(unknown)?;
-        Ok(Place { spool: spool_dir, ending: ending(&pickup.patterns) })
+        let Config { spool_dir, pickup, identity, .. } = config.map_err(unknown)?;
+        Ok(Place { domain: identity.domain, spool: spool_dir, ending: ending(&pickup.patterns) })
     }
 
     /// Stores what was composed and read, and what there is still to be read.

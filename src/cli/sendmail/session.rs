@@ -8,7 +8,7 @@ use super::compose::begins_with_field;
 use super::route::{IN_MEMORY, Place, Stored};
 use crate::cli::{Failure, exit};
 use crate::config::Overrides;
-use crate::message::{Listed, parse_address_list};
+use crate::message::{Header, Listed, Scan, parse_address_list};
 use crate::smtp::server::{Dialogue, Envelope, Step, say};
 use crate::submit;
 
@@ -161,6 +161,11 @@ fn headed(envelope: &Envelope, text: &[u8]) -> Vec<u8> {
     if !begins_with_field(text) && !text.starts_with(b"\n") && !text.starts_with(b"\r\n") {
         message.push(b'\n');
     }
-    message.extend_from_slice(text);
+    // Behind the block what an mbox has in front of the header would end it.
+    let skip = match Header::scan(text, true) {
+        Ok(Scan::Done(header)) => header.without_block().fields().first().map_or(0, |f| f.range().start),
+        Ok(Scan::NeedMore) | Err(_) => 0,
+    };
+    message.extend_from_slice(&text[skip..]);
     message
 }
