@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 0 | [`mail`]: the words |
 //! | 1 | [`message`], [`smtp`], [`policy`], [`report`]: pure functions of bytes and time |
-//! | 2 | [`fs`], [`net`]: the disk and clocks behind traits; connections and TLS |
+//! | 2 | [`fs`], [`net`]: the disk and clocks behind traits; connections and TLS; [`migrate`]: what other mailers left, read |
 //! | 3 | [`spool`]: the state machine over the directories, the heart; [`outgoing`]: a message as it is sent; [`oauth`]: tokens for a login; [`submit`]: how a program drops a message |
 //! | 4 | [`pickup`]: from a dropped file to accepted; [`sender`]: from the head of the line to delivered |
 //! | 5 | [`config`], [`control`], [`service`]; [`catch`], a server for trying things out |
@@ -23,6 +23,7 @@ pub mod control;
 pub mod fs;
 pub mod mail;
 pub mod message;
+pub mod migrate;
 pub mod net;
 pub mod oauth;
 pub mod outgoing;

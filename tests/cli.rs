@@ -117,7 +117,7 @@ fn help_lists_what_exists_and_nothing_else() {
         let has_json = help.contains("--json");
         assert_eq!(
             has_json,
-            !["run", "sendmail", "init", "catch", "demo", "completions", "man"].contains(&command),
+            !["run", "sendmail", "catch", "demo", "completions", "man"].contains(&command),
             "{help}"
         );
     }

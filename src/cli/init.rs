@@ -1,5 +1,7 @@
 //! `pillarbox init`: makes a spool and a commented configuration.
 
+mod from;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, exit, print};
 use crate::config::{self, Overrides};
 use crate::fs::{self, Dir};
+use crate::migrate;
 
 /// Make the folders of a spool, and with --config a commented configuration
 ///
@@ -17,6 +20,9 @@ use crate::fs::{self, Dir};
 ///
 /// On a spool that is there already, the folders that are missing are made, and those behind pickup/ that are open to
 /// others are closed; root also gives those that belong to somebody else to the owner of pending/. Each change is told.
+///
+/// With --from the configuration is that of another mailer of this host. What is not carried over as it is, is told on
+/// stderr, a line each: where it stands, what, and why or what to do instead.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where the spool is to be [default: as configured, else /var/spool/pillarbox]
@@ -35,6 +41,22 @@ pub(super) struct Args {
     /// Whose members may drop, by name or number [default: with --user the group of that name, if there is one; else nobody]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
+
+    /// Read the configuration of this mailer, and write ours to --config [default: /etc/pillarbox/pillarbox.toml]
+    #[arg(long, value_name = "SYSTEM", value_parser = from::system)]
+    from: Option<migrate::System>,
+
+    /// The files of that mailer lie below this folder, as in a backup or an image
+    #[arg(long, value_name = "DIR", requires = "from")]
+    root: Option<PathBuf>,
+
+    /// Replace a configuration that is there
+    #[arg(long, requires = "from")]
+    force: bool,
+
+    /// What was written, and what was not carried over, as JSON on stdout alone
+    #[arg(long, requires = "from")]
+    json: bool,
 }
 
 /// Who has what to do with the spool.
@@ -56,14 +78,28 @@ const OWN: u32 = 0o700;
 const SHARED_PICKUP: u32 = 0o3730;
 
 pub(super) fn run(args: &Args) -> Result<u8, Failure> {
+    if let Some(system) = args.from {
+        return from::run(args, system);
+    }
     let spool = match &args.spool {
         Some(spool) => spool.clone(),
         None => configured_spool(args.config.as_deref())?,
     };
+    let (spool, parties) = make(args, &spool)?;
+    if let Some(path) = &args.config {
+        write_config(path, &spool, parties)?;
+    }
+    print(&format!("drop messages into {}\n", spool.join("pickup").display()))?;
+    Ok(exit::OK)
+}
+
+/// Makes the spool, or mends it, and says so.
+fn make(args: &Args, spool: &Path) -> Result<(PathBuf, Parties), Failure> {
+    let say = |text: &str| if args.json { Ok(true) } else { print(text) };
     let cannot = |path: &Path, error: &io::Error| {
         Failure::new(exit::CANTCREAT, format!("cannot make {}: {error}", path.display()))
     };
-    let spool = std::path::absolute(&spool).map_err(|e| cannot(&spool, &e))?;
+    let spool = std::path::absolute(spool).map_err(|e| cannot(spool, &e))?;
     let parties = Parties::of(args, &spool)?;
     let was_there = mode_of(&spool).is_some();
     refuse_a_place_of_others(&spool)?;
@@ -79,19 +115,15 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     })?;
     let mended = mend(&spool, parties)?;
     if made.is_empty() && mended.is_empty() {
-        print(&format!("{} is complete\n", spool.display()))?;
+        say(&format!("{} is complete\n", spool.display()))?;
     } else if !was_there || mended.is_empty() {
-        print(&format!("made {}\n", spool.display()))?;
+        say(&format!("made {}\n", spool.display()))?;
     }
     // What was just made is as it should be; to speak of it would only raise questions.
     for (path, what) in mended.iter().filter(|(path, _)| was_there && !made.contains(path)) {
-        print(&format!("{}: {what}\n", path.display()))?;
+        say(&format!("{}: {what}\n", path.display()))?;
     }
-    if let Some(path) = &args.config {
-        write_config(path, &spool, parties)?;
-    }
-    print(&format!("drop messages into {}\n", spool.join("pickup").display()))?;
-    Ok(exit::OK)
+    Ok((spool, parties))
 }
 
 impl Parties {

@@ -13,7 +13,10 @@ mod users;
 
 pub use clock::{Clock, SystemClock};
 pub use lock::{Lock, LockError};
-pub use real::{Filesystem, RealFs, filesystem, link_to, listen_at, make_spool, set_access, socket_path};
+pub use real::{
+    DirLock, Filesystem, NewFile, RealFs, filesystem, link_to, listen_at, make_spool, rename_durably,
+    set_access, socket_path,
+};
 pub use users::{Owner, group, user, user_name};
 
 use std::ffi::OsStr;

@@ -499,6 +499,105 @@ pub fn set_access(
     Ok(rustix::fs::fsync(&fd)?)
 }
 
+/// A file that is written whole and durably under a name of its own beside its place, and then named. Dropped before that, it
+/// leaves nothing behind.
+#[derive(Debug)]
+pub struct NewFile {
+    temporary: PathBuf,
+    is_named: bool,
+}
+
+impl NewFile {
+    /// Writes it beside `place`; `user` and `group` only where they are to change.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed.
+    pub fn write(
+        place: &Path,
+        bytes: &[u8],
+        mode: u32,
+        owner: (Option<u32>, Option<u32>),
+    ) -> io::Result<NewFile> {
+        use rustix::fs::{Gid, Uid};
+        use std::io::Write as _;
+        let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let temporary =
+            place.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600))?;
+        let new = NewFile { temporary, is_named: false };
+        let mut file = fs::File::from(fd);
+        file.write_all(bytes)?;
+        if owner.0.is_some() || owner.1.is_some() {
+            rustix::fs::fchown(&file, owner.0.map(Uid::from_raw), owner.1.map(Gid::from_raw))?;
+        }
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        rustix::fs::fsync(&file)?;
+        Ok(new)
+    }
+
+    /// Where it is until it is named.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives it its name, durably; over what is there only if `replace`.
+    ///
+    /// # Errors
+    ///
+    /// The disk call that failed; of kind `AlreadyExists` where something is there.
+    pub fn name(mut self, place: &Path, replace: bool) -> io::Result<()> {
+        rename_durably(&self.temporary, place, replace)?;
+        self.is_named = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_named {
+            // What cannot be removed has a name that nobody reads.
+            let _left = rustix::fs::unlink(&self.temporary);
+        }
+    }
+}
+
+/// Renames a file outside of any spool, and syncs its directory; both names are in one.
+///
+/// # Errors
+///
+/// The disk call that failed; of kind `AlreadyExists` where something is there and is not to be replaced.
+pub fn rename_durably(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)?;
+    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(rustix::fs::fsync(open_dir(dir)?)?)
+}
+
+/// A lock that is a directory, as shell scripts make them; it is removed when this is dropped.
+#[derive(Debug)]
+pub struct DirLock(PathBuf);
+
+impl DirLock {
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `AlreadyExists` where somebody else has it.
+    pub fn take(path: &Path) -> io::Result<DirLock> {
+        rustix::fs::mkdir(path, Mode::from_raw_mode(0o700))?;
+        Ok(DirLock(path.to_owned()))
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Whoever waits for it says how it is removed by hand.
+        let _left = rustix::fs::unlinkat(rustix::fs::CWD, &self.0, AtFlags::REMOVEDIR);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
