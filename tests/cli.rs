@@ -75,12 +75,13 @@ impl Test {
     }
 }
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "run",
     "flush",
     "send",
     "sendmail",
     "init",
+    "import",
     "status",
     "list",
     "show",

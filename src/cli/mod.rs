@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod flush;
 mod hold;
+mod import;
 mod init;
 mod list;
 mod log;
@@ -51,6 +52,7 @@ enum Command {
     Send(Box<send::Args>),
     Sendmail(sendmail::Args),
     Init(init::Args),
+    Import(import::Args),
     Status(status::Args),
     List(list::Args),
     Show(show::Args),
@@ -115,6 +117,7 @@ pub fn main() -> u8 {
         Command::Send(args) => send::run(&args),
         Command::Sendmail(args) => sendmail::run_command(args),
         Command::Init(args) => init::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Status(args) => status::run(&args),
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args),

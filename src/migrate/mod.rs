@@ -1,4 +1,4 @@
-//! Floor 2: the configurations of other mailers, read (docs/MIGRATING.md).
+//! Floor 2: the configurations and queues of other mailers, read (docs/MIGRATING.md).
 //!
 //! Pure: text goes in, and a [`Plan`] comes out, whose values and losses name the line that each came from. What is
 //! written where is the commands' business.
@@ -10,6 +10,7 @@ mod lines;
 mod msmtp;
 mod nullmailer;
 mod postfix;
+mod queue;
 mod render;
 mod ssmtp;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use serde::Serialize;
 use crate::mail::Mailbox;
 pub use host::{Host, Proof, Security};
 pub use lines::Line;
+pub use queue::{NotQueued, Queued, msmtpq, nullmailer as nullmailer_file};
 pub use render::{Rendered, render};
 
 /// Whose configuration can be read.

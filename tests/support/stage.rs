@@ -18,9 +18,9 @@ use super::LIMIT;
 const NOT_INHERITED: [&str; 3] = ["PILLARBOX_CONFIG", "PILLARBOX_SPOOL", "PILLARBOX_SMARTHOST"];
 
 /// The commands that have a configuration.
-const ON_A_SPOOL: [&str; 13] = [
-    "run", "flush", "send", "status", "list", "show", "retry", "remove", "hold", "release", "pause",
-    "resume", "reload",
+const ON_A_SPOOL: [&str; 14] = [
+    "run", "flush", "send", "import", "status", "list", "show", "retry", "remove", "hold", "release",
+    "pause", "resume", "reload",
 ];
 
 /// A temporary folder with a configuration and a spool.
