@@ -182,7 +182,7 @@ impl Dialogue {
                 // Nobody logged in; RFC 4954 section 5 lets it be passed over.
                 ("AUTH", Some(_)) => {}
                 ("RET" | "ENVID", Some(value)) => words.push(format!("{key}={value}")),
-                _ => return format!("555 5.5.4 the parameter {key} is not known"),
+                _ => return format!("555 5.5.4 the parameter {} is not known", shown(&key)),
             }
         }
         match Dsn::of_mail(words.iter().map(String::as_str)) {
@@ -191,7 +191,7 @@ impl Dialogue {
                 self.phase = Phase::Transaction(Envelope { reverse_path, dsn, forward_paths: Vec::new() });
                 "250 2.1.0 sender ok".into()
             }
-            (_, bad) => format!("501 5.5.4 {} cannot be read", bad.join(" ")),
+            (_, bad) => format!("501 5.5.4 {} cannot be read", shown(&bad.join(" "))),
         }
     }
 
@@ -210,12 +210,12 @@ impl Dialogue {
         for (key, value) in parameters {
             match (key.as_str(), value) {
                 ("NOTIFY" | "ORCPT", Some(value)) => words.push(format!("{key}={value}")),
-                _ => return format!("555 5.5.4 the parameter {key} is not known"),
+                _ => return format!("555 5.5.4 the parameter {} is not known", shown(&key)),
             }
         }
         let (dsn, bad) = Dsn::of_rcpt(words.iter().map(String::as_str));
         if !bad.is_empty() {
-            return format!("501 5.5.4 {} cannot be read", bad.join(" "));
+            return format!("501 5.5.4 {} cannot be read", shown(&bad.join(" ")));
         }
         if envelope.forward_paths.len() == MOST_RECIPIENTS {
             return format!("452 4.5.3 more than {MOST_RECIPIENTS} recipients");
@@ -239,6 +239,11 @@ impl Dialogue {
             Phase::Idle | Phase::Text(..) => "503 5.5.1 MAIL and RCPT come first".into(),
         }
     }
+}
+
+/// What a client wrote, fit to stand in a reply: short, and without what would not be text there.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(100).collect()
 }
 
 /// Adds one reply; `reply` holds no CRLF at its end.
