@@ -9,6 +9,7 @@ mod model;
 mod world;
 
 use std::collections::HashSet;
+use std::io::Write as _;
 
 use model::{Disk, Snapshot};
 use pillarbox::spool::SYNC_SITES;
@@ -140,9 +141,17 @@ fn plan(scenario: fn(&mut World) -> Result<(), String>, crashes: usize) -> Plan 
     Plan { scenario, crashes, ignored_site: None, later_subsets: 6 }
 }
 
+/// Says what was counted, also where the words of a test that passes are not shown.
+fn tell(line: &str) {
+    println!("{line}");
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/crash.txt");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| writeln!(file, "{line}")).expect("a file in the build directory");
+}
+
 fn hold(name: &str, plan: Plan) {
     match explore(plan) {
-        Ok(counts) => println!("{name}: {counts:?}"),
+        Ok(counts) => tell(&format!("{name}: {counts:?}")),
         Err(broken) => panic!("{name}: {broken}"),
     }
 }
@@ -191,7 +200,7 @@ fn without_any_one_of_its_syncs_the_spool_breaks_a_promise() {
         match broken {
             Some(promise) => {
                 let said = promise.split("BROKEN ").nth(1).unwrap_or(&promise).lines().next().unwrap_or("");
-                println!("without sync {:>2} ({}): {said}", site.number, site.why);
+                tell(&format!("without sync {:>2} ({}): {said}", site.number, site.why));
             }
             None => panic!("nothing breaks without sync {}: it has no place in the code", site.number),
         }
