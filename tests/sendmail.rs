@@ -1,4 +1,4 @@
-//! `sendmail` as other programs call it: the real binary under that name, with their real arguments and input, and a server that
+//! `sendmail` as other programs call it: the real binary under that name, with their arguments and input as far as known, and a server that
 //! shows what left the box.
 //!
 //! What is about other users needs root: else it is skipped, and says so.

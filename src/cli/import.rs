@@ -30,8 +30,8 @@ pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
 
-    /// Whose queue it is
-    #[arg(value_enum)]
+    /// Whose queue it is: nullmailer or msmtpq
+    #[arg(value_enum, hide_possible_values = true)]
     system: System,
 
     /// Where it is: /var/spool/nullmailer, ~/.msmtp.queue

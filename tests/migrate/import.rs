@@ -1,8 +1,8 @@
-//! `import`: queues as the real programs wrote them.
+//! `import`: queues as the real programs write them.
 //!
 //! The files of nullmailer are those of nullmailer-inject and nullmailer-queue 2.2 of Debian 12, run on an empty
-//! /var/spool/nullmailer; those of msmtpq of the script of msmtp 1.8.23 of Debian 12, with an msmtp that ends with 75 and
-//! `EMAIL_CONN_TEST=x`.
+//! /var/spool/nullmailer; those of msmtpq are made by hand after what the script of msmtp 1.8.23 of Debian 12 left, run with an
+//! msmtp that ends with 75 and `EMAIL_CONN_TEST=x`.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;

@@ -71,9 +71,8 @@ exec /usr/share/smartmontools/smartd_warning.sh
 """
 FILES = {"body": BODY, "pipe.pl": PIPE, "lite.pl": MIME_LITE, "mail.php": PHP, "git.sh": GIT,
          "smartd-mail.sh": SMARTD % "", "smartd-runner.sh": SMARTD % "/usr/share/smartmontools/smartd-runner"}
-# From as Ann; as the account, and no domain; as the account, by us; as the account at this host.
+# From as Ann; as the account, by us; as the account at this host.
 ANN = {"mail": "ann@example.org", "sender": "Ann <ann@example.org>"}
-BARE = {"mail": "{user}@example.com", "sender": "{user} <{user}>"}
 ACCOUNT = {"mail": "{user}@example.com", "sender": "{user} <{user}@example.com>"}
 HOST = {"mail": "{user}@box.example.com", "sender": "{user}@box.example.com"}
 OUTSIDE = "stranger"
@@ -102,7 +101,7 @@ CALLERS = [
     Caller("php mail() with -f", "php /var/tmp/callers/mail.php {subject} -fbounce@example.org", "bob@example.org boss@example.org",
            "Bob <bob@example.org>", body=BODY + "\n", mail="bounce@example.org", sender="Ann <ann@example.org>"),
     Caller("s-nail", "s-nail -:/ -Ssendwait -s {subject} -c eve@example.org -b boss@example.org bob@example.org </var/tmp/callers/body",
-           "bob@example.org eve@example.org boss@example.org", "bob@example.org", **BARE),
+           "bob@example.org eve@example.org boss@example.org", "bob@example.org", **ACCOUNT),
     Caller("s-nail -r, to a bare name", "s-nail -:/ -Ssendwait -r ann@example.org -s {subject} root </var/tmp/callers/body",
            "ops@example.org", "root", mail="ann@example.org", sender="ann@example.org"),
     Caller("mailutils", "mail.mailutils -s {subject} -a 'Bcc: boss@example.org' bob@example.org </var/tmp/callers/body",
