@@ -119,7 +119,16 @@ fn a_nullmailer_that_runs_keeps_its_queue() {
     assert!(errors.contains("nullmailer-send is running") && errors.contains("hint: systemctl"), "{errors}");
     assert!(stage.list().is_empty());
     drop(reader);
-    assert!(import(&stage, "nullmailer", &dir, 0).0.ends_with("imported 3, left 0\n"));
+    // A process that another test is just starting may hold it for a moment more.
+    let mut ran = stage.pillarbox(&["import", "nullmailer", &dir.display().to_string()]);
+    for _ in 0..100 {
+        if ran.code != 75 {
+            break;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        ran = stage.pillarbox(&["import", "nullmailer", &dir.display().to_string()]);
+    }
+    assert!(ran.code == 0 && ran.stdout.ends_with("imported 3, left 0\n"), "{ran:?}");
 }
 
 #[test]
